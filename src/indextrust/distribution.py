@@ -1,0 +1,72 @@
+"""`DistributionFile`: what is known of one distribution file, wherever it travels.
+
+It is made once, where the bytes are read (an upload, an import), and carries their hash from
+there to the queue, the plan, the signed document and the client's verdict.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+
+from indextrust.errors import InputError
+from indextrust.names import NormalizedName, check_filename, project_name
+
+__all__ = ["SHA256_HEX", "DistributionFile"]
+
+SHA256_HEX = re.compile(r"[0-9a-f]{64}", re.ASCII)
+_UPLOAD_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,6})?Z", re.ASCII)
+
+
+@dataclass(frozen=True)
+class DistributionFile:
+    """One wheel or sdist.
+
+    Args:
+        project: normalised project name.
+        filename: the file's own name, one path component.
+        version: PEP 440 version as the file's METADATA or PKG-INFO states it.
+        size: bytes, 0 or more.
+        sha256: lower-case hex.
+        upload_time: ``YYYY-MM-DDTHH:MM:SS[.ffffff]Z`` (PEP 700).
+        requires_python: the Requires-Python specifier, if any.
+        metadata_sha256: lower-case hex of the core metadata beside the file (PEP 658), if any.
+        yanked: None, or the reason (may be empty) (PEP 592).
+
+    Raises:
+        InputError: a field that is not of its form.
+    """
+
+    project: NormalizedName
+    filename: str
+    version: str
+    size: int
+    sha256: str
+    upload_time: str
+    requires_python: str | None = None
+    metadata_sha256: str | None = None
+    yanked: str | None = None
+
+    def __post_init__(self) -> None:
+        project_name(self.project)
+        check_filename(self.filename)
+        if not SHA256_HEX.fullmatch(self.sha256):
+            raise InputError(
+                f"{self.filename}: expected a lower-case hex sha256, got {self.sha256!r}"
+            )
+        if self.size < 0:
+            raise InputError(f"{self.filename}: expected a size of 0 or more, got {self.size}")
+        if not _UPLOAD_TIME.fullmatch(self.upload_time):
+            raise InputError(
+                f"{self.filename}: expected an upload time like 2026-01-31T12:00:00Z, "
+                f"got {self.upload_time!r}"
+            )
+        if self.metadata_sha256 is not None and not SHA256_HEX.fullmatch(self.metadata_sha256):
+            raise InputError(
+                f"{self.filename}: expected a lower-case hex sha256 of the core metadata, "
+                f"got {self.metadata_sha256!r}"
+            )
+
+    def with_yank(self, reason: str | None) -> DistributionFile:
+        """The same file yanked for `reason`, or un-yanked with None."""
+        return replace(self, yanked=reason)

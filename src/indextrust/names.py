@@ -1,0 +1,239 @@
+"""The names of things: roles, projects, target paths, bins.
+
+Everything here is a pure function of strings. A target path is built in one place, by
+`document_path` and `file_path`, and nothing that is not a normalised project name or a plain
+file name can get into one.
+
+Sources: TUF specification 4.1 and 4.5.1 (role names, paths); TAP 15 (succinct hashed bins);
+PEP 458, "PyPI and TUF Metadata"; the packaging specifications on names and file names.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+from packaging.utils import (
+    InvalidSdistFilename,
+    InvalidWheelFilename,
+    NormalizedName,
+    canonicalize_name,
+    parse_sdist_filename,
+    parse_wheel_filename,
+)
+
+from indextrust.errors import InputError
+
+__all__ = [
+    "BINS",
+    "BIN_PREFIX",
+    "CLASSIC_BINS_LIMIT",
+    "ROOT",
+    "SNAPSHOT",
+    "TARGETS",
+    "TIMESTAMP",
+    "TOP_LEVEL_ROLES",
+    "BinScheme",
+    "NormalizedName",
+    "check_filename",
+    "document_path",
+    "file_path",
+    "hash_prefixed",
+    "metadata_filename",
+    "metadata_path",
+    "project_name",
+    "project_of_filename",
+    "version_of_filename",
+]
+
+ROOT = "root"
+TIMESTAMP = "timestamp"
+SNAPSHOT = "snapshot"
+TARGETS = "targets"
+TOP_LEVEL_ROLES = (ROOT, TIMESTAMP, SNAPSHOT, TARGETS)
+BINS = "bins"
+BIN_PREFIX = "bin"
+CLASSIC_BINS_LIMIT = 256
+"""Up to here path-hash prefixes, which every TUF client reads; above, TAP 15 succinct roles."""
+
+_NORMALISED = re.compile(r"[a-z0-9](?:[a-z0-9]|-(?=[a-z0-9]))*", re.ASCII)
+_FILENAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.!+-]*", re.ASCII)
+_MAX_NAME = 200
+
+
+def project_name(name: str) -> NormalizedName:
+    """Return `name` as a `NormalizedName`, if it is already in normalised form.
+
+    The profile has one spelling for each project: ``Flask`` and ``zope.interface`` are not
+    corrected here but refused, since a twin spelling is an attack's tool. Use
+    `packaging.utils.canonicalize_name` on what a person typed.
+
+    Raises:
+        InputError: not a normalised project name of at most 200 characters.
+    """
+    if len(name) > _MAX_NAME or not _NORMALISED.fullmatch(name) or canonicalize_name(name) != name:
+        raise InputError(
+            f"expected a normalised project name (lower-case letters, digits, single hyphens; "
+            f"at most {_MAX_NAME}), got {name[: _MAX_NAME + 1]!r}"
+        )
+    return NormalizedName(name)
+
+
+def check_filename(filename: str) -> str:
+    """Return `filename` if it is a plain file name: ASCII, no separator, no leading dot.
+
+    Raises:
+        InputError: anything else.
+    """
+    if len(filename) > 255 or not _FILENAME.fullmatch(filename):
+        raise InputError(f"expected a plain ASCII file name, got {filename[:256]!r}")
+    return filename
+
+
+def _parsed(filename: str) -> tuple[NormalizedName, str]:
+    check_filename(filename)
+    try:
+        if filename.endswith(".whl"):
+            name, version, _, _ = parse_wheel_filename(filename)
+        else:
+            name, version = parse_sdist_filename(filename)
+    except (InvalidWheelFilename, InvalidSdistFilename) as error:
+        raise InputError(
+            f"expected the name of a wheel or an sdist, got {filename!r}: {error}"
+        ) from None
+    return project_name(name), str(version)
+
+
+def project_of_filename(filename: str) -> NormalizedName:
+    """The normalised project that a wheel's or sdist's file name belongs to.
+
+    Raises:
+        InputError: not the file name of a wheel or an sdist.
+    """
+    return _parsed(filename)[0]
+
+
+def version_of_filename(filename: str) -> str:
+    """The normalised version in a wheel's or sdist's file name. Raises InputError as above."""
+    return _parsed(filename)[1]
+
+
+def document_path(project: NormalizedName) -> str:
+    """Target path of a project's canonical document."""
+    return f"simple/{project_name(project)}/index.json"
+
+
+def file_path(project: NormalizedName, filename: str) -> str:
+    """Target path of a distribution file (or of its PEP 658 file, by its own name)."""
+    return f"files/{project_name(project)}/{check_filename(filename)}"
+
+
+def metadata_path(project: NormalizedName, filename: str) -> str:
+    """Target path of the core metadata beside a distribution file (PEP 658)."""
+    return file_path(project, filename) + ".metadata"
+
+
+def hash_prefixed(path: str, digest: str) -> str:
+    """`path` with `digest` (hex) before its last component (TUF specification 6.2)."""
+    folder, slash, name = path.rpartition("/")
+    return f"{folder}{slash}{digest}.{name}"
+
+
+def metadata_filename(role: str, version: int | None = None) -> str:
+    """The file name of a role's metadata: ``3.bins.json``, or ``timestamp.json`` without version.
+
+    The role name is percent-encoded, so a role called ``../x`` stays one file name.
+    """
+    name = quote(role, safe="")
+    if name.strip(".") == "":  # quote() leaves dots alone
+        name = name.replace(".", "%2E")
+    return f"{name}.json" if version is None else f"{version}.{name}.json"
+
+
+@dataclass(frozen=True)
+class BinScheme:
+    """How target paths are spread over ``bin-…`` roles.
+
+    A path's bin is the leading `bits` bits of its SHA-256. (PEP 458 says SHA2-512. Off-PEP:
+    the TUF specification fixes SHA-256 for path hashes, no client could follow.)
+
+    Args:
+        bits: the number of bins is ``2 ** bits``; 1 to 16.
+        succinct: TAP 15 succinct roles rather than path-hash prefixes.
+
+    Raises:
+        InputError: `bits` out of range, or more than 256 bins by path-hash prefixes.
+    """
+
+    bits: int
+    succinct: bool
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.bits <= 16:
+            raise InputError(f"expected 2 to 65536 bins, got 2**{self.bits}")
+        if not self.succinct and self.count > CLASSIC_BINS_LIMIT:
+            raise InputError(
+                f"path-hash prefixes serve up to {CLASSIC_BINS_LIMIT} bins, got {self.count}"
+            )
+
+    @classmethod
+    def of(cls, count: int) -> BinScheme:
+        """The default scheme for `count` bins, a power of two.
+
+        Raises:
+            InputError: `count` is not a power of two from 2 to 65536.
+        """
+        if count < 2 or count > 65536 or count & (count - 1):
+            raise InputError(f"expected a power of two from 2 to 65536 bins, got {count}")
+        return cls(count.bit_length() - 1, succinct=count > CLASSIC_BINS_LIMIT)
+
+    @property
+    def count(self) -> int:
+        """Number of bins."""
+        return int(2**self.bits)
+
+    def name(self, number: int) -> str:
+        """Role name of bin `number`, in lower-case hex of one width: ``bin-0a``."""
+        return f"{BIN_PREFIX}-{number:0{len(f'{self.count - 1:x}')}x}"
+
+    def names(self) -> list[str]:
+        """All role names in order."""
+        return [self.name(number) for number in range(self.count)]
+
+    def bin_of(self, path: str) -> str:
+        """Role name of the bin that `path` falls into."""
+        digest = hashlib.sha256(path.encode("utf-8")).digest()
+        return self.name(int.from_bytes(digest[:4], "big") >> (32 - self.bits))
+
+    def delegation(self, keyids: list[str], threshold: int) -> dict[str, Any]:
+        """The part of ``delegations`` in the ``bins`` role that names the bins: ``roles`` or
+        ``succinct_roles`` (TUF specification 4.5; TAP 15)."""
+        if self.succinct:
+            return {
+                "succinct_roles": {
+                    "keyids": keyids,
+                    "threshold": threshold,
+                    "bit_length": self.bits,
+                    "name_prefix": BIN_PREFIX,
+                }
+            }
+        digits = (self.bits + 3) // 4
+        per_bin = 16**digits // self.count
+        return {
+            "roles": [
+                {
+                    "name": self.name(number),
+                    "keyids": keyids,
+                    "threshold": threshold,
+                    "terminating": True,
+                    "path_hash_prefixes": [
+                        f"{prefix:0{digits}x}"
+                        for prefix in range(number * per_bin, (number + 1) * per_bin)
+                    ],
+                }
+                for number in range(self.count)
+            ]
+        }

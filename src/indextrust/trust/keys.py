@@ -1,0 +1,193 @@
+"""Public keys and signatures.
+
+Three promises:
+
+1. *The verdict does not depend on the library.* securesystemslib verifies with cryptography
+   (OpenSSL) where it is installed and in pure Python otherwise, and the two disagree on
+   malleable Ed25519 signatures. What they could disagree on is refused before either is asked:
+   S >= L (RFC 8032, 5.1.7), point encodings with y >= p, points of small order, hex with
+   blanks in it.
+2. *A key is its key material.* One public key listed under two key ids counts once
+   (CVE-2020-6174, CVE-2020-15093).
+3. *A missing library never reads as a missing signature.* A key that can't be verified here is
+   `UnsupportedKeyError`, raised before anything is counted.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import functools
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from securesystemslib.exceptions import UnsupportedLibraryError, VerificationError
+from securesystemslib.signer import KEY_FOR_TYPE_AND_SCHEME, Signature, SSlibKey
+
+from indextrust.errors import MalformedError, SignatureError, UnsupportedKeyError
+
+__all__ = ["RoleKeys", "parse_key", "verify_threshold"]
+
+_HEX = re.compile(r"(?:[0-9a-fA-F]{2})*", re.ASCII)
+_PEM = re.compile(
+    r"-----BEGIN PUBLIC KEY-----\n([A-Za-z0-9+/=\n]+)\n-----END PUBLIC KEY-----\n?", re.ASCII
+)
+_P = 2**255 - 19
+_L = 2**252 + 27742317777372353535851937790883648493
+# y of the points of order 1, 2, 4 and 8 (RFC 7748, 7; the sign of x is another matter)
+_SMALL_ORDER_Y = frozenset(
+    {
+        0,
+        1,
+        _P - 1,
+        2707385501144840649318225287225658788936804267575313519463743609750303402022,
+        55188659117513257062467267217118295137698188065244968500265048394206261417927,
+    }
+)
+
+
+@dataclass(frozen=True)
+class RoleKeys:
+    """Who may sign a role, as its delegator says.
+
+    Args:
+        keyids: key ids in the delegator's order, without repetition.
+        threshold: how many distinct keys must have signed, 1 or more.
+        keys: key id to key; an id without a key can't sign.
+    """
+
+    keyids: tuple[str, ...]
+    threshold: int
+    keys: Mapping[str, SSlibKey]
+
+
+def parse_key(keyid: str, tree: Any, *, where: str) -> SSlibKey:
+    """Read one entry of a ``keys`` mapping (TUF specification 4.2, "keys").
+
+    Raises:
+        MalformedError: not of a key's shape.
+        UnsupportedKeyError: a key type and scheme that securesystemslib can't verify.
+    """
+    if not isinstance(tree, dict):
+        raise MalformedError("expected a key object", where=where, got=tree)
+    keytype, scheme, keyval = tree.get("keytype"), tree.get("scheme"), tree.get("keyval")
+    if not (isinstance(keytype, str) and isinstance(scheme, str) and isinstance(keyval, dict)):
+        raise MalformedError("expected keytype, scheme and keyval", where=where, got=tree)
+    if not isinstance(keyval.get("public"), str):
+        raise MalformedError("expected a public key string", where=where, got=keyval)
+    if KEY_FOR_TYPE_AND_SCHEME.get((keytype, scheme)) is not SSlibKey:
+        raise UnsupportedKeyError(
+            f"{where}: keys of type {keytype[:60]!r} with scheme {scheme[:60]!r} can't be verified"
+        )
+    return SSlibKey.from_dict(keyid, dict(tree))
+
+
+def verify_threshold(
+    role: str, delegated: RoleKeys, payload: bytes, signatures: Mapping[str, str], *, where: str
+) -> None:
+    """Check that `payload` is signed by a threshold of distinct trusted keys.
+
+    Signatures that are not valid, or by keys that are not `role`'s, count for nothing and
+    spoil nothing (the conformance suite asks for that).
+
+    Args:
+        role: role name, for messages.
+        delegated: the role's keys and threshold, from a verified delegator.
+        payload: the canonical bytes of ``signed``.
+        signatures: key id to signature (hex), each id once.
+        where: who delegates, for messages.
+
+    Raises:
+        UnsupportedKeyError: one of the role's keys can't be verified here.
+        SignatureError: fewer than the threshold (TUF specification 5.3.4, 5.4.2, 5.5.3, 5.6.3).
+    """
+    keys = [delegated.keys[keyid] for keyid in delegated.keyids if keyid in delegated.keys]
+    _require_support(role, keys)
+    signed_by: set[bytes] = set()
+    for key in keys:
+        signature = signatures.get(key.keyid)
+        material = _material(key)
+        if signature is None or material is None or material in signed_by:
+            continue
+        if _is_valid(key, signature, payload):
+            signed_by.add(material)
+    if len(signed_by) < delegated.threshold:
+        raise SignatureError(
+            f"not signed by enough keys of {where}",
+            where=role,
+            expected=f"{delegated.threshold} distinct keys",
+            got=f"{len(signed_by)} valid signatures",
+        )
+
+
+def _require_support(role: str, keys: Iterable[SSlibKey]) -> None:
+    for key in keys:
+        if not _can_verify(key.keytype, key.scheme):
+            raise UnsupportedKeyError(
+                f"{role}: key {key.keyid} ({key.keytype}, {key.scheme}) can't be verified here: "
+                f"it needs the 'cryptography' package, or a newer one"
+            )
+
+
+@functools.lru_cache(maxsize=64)
+def _can_verify(keytype: str, scheme: str) -> bool:
+    """Whether the library that this type needs is installed, asked of securesystemslib itself."""
+    probe = SSlibKey("probe", keytype, scheme, {"public": ""})
+    try:
+        probe.verify_signature(Signature("probe", "00"), b"")
+    except VerificationError as error:
+        return not isinstance(error.__cause__, UnsupportedLibraryError)
+    return True  # pragma: no cover - an empty key can't verify
+
+
+def _is_valid(key: SSlibKey, signature: str, payload: bytes) -> bool:
+    if not _HEX.fullmatch(signature):
+        return False
+    if key.keytype == "ed25519" and not _canonical_ed25519(bytes.fromhex(signature)):
+        return False
+    try:
+        key.verify_signature(Signature(key.keyid, signature), payload)
+    except VerificationError:
+        return False
+    return True
+
+
+def _canonical_ed25519(signature: bytes) -> bool:
+    """64 bytes R || S, with R a canonical point not of small order, and S < L (RFC 8032, 5.1.7)."""
+    return (
+        len(signature) == 64
+        and _canonical_point(signature[:32])
+        and int.from_bytes(signature[32:], "little") < _L
+    )
+
+
+def _canonical_point(point: bytes) -> bool:
+    y = int.from_bytes(point, "little") & (2**255 - 1)
+    return y < _P and y not in _SMALL_ORDER_Y
+
+
+def _material(key: SSlibKey) -> bytes | None:
+    """The key itself in one encoding, or None if it has no acceptable one (it can't sign then)."""
+    public = key.keyval["public"]
+    if key.keytype == "ed25519":
+        if not _HEX.fullmatch(public) or len(public) != 64:
+            return None
+        raw = bytes.fromhex(public)
+        return raw if _canonical_point(raw) else None
+    pem = _PEM.fullmatch(public.strip() + "\n")
+    if pem is None:
+        return None
+    try:
+        der = base64.b64decode(pem[1].replace("\n", ""), validate=True)
+    except binascii.Error:
+        return None
+    if key.keytype.startswith("ecdsa"):
+        # An uncompressed point (SEC 1, 2.3.3) ends the structure: a compressed one would be
+        # a second encoding of the same key.
+        size = {"256": 32, "384": 48, "521": 66}.get(key.scheme[-3:], 0)
+        if len(der) < 2 * size + 1 or der[-2 * size - 1] != 4:
+            return None
+        return der[-2 * size :]
+    return der

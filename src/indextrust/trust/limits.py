@@ -1,0 +1,40 @@
+"""The bounds of one session. Everything untrusted is measured against one of these."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["Limits"]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Upper bounds; the defaults fit an index of PyPI's size.
+
+    A length recorded in signed metadata may lift a file's own cap, up to `ceiling`: whoever
+    steals an online key doesn't get to fill our memory.
+
+    Args:
+        root_length: bytes of one root file.
+        timestamp_length: bytes of ``timestamp.json``.
+        snapshot_length: bytes of a snapshot whose length is not recorded.
+        targets_length: bytes of a targets file (bins included) whose length is not recorded.
+        ceiling: bytes of any metadata file, whatever was recorded.
+        root_updates: roots fetched in one refresh. Roots read from the local history don't
+            count, so a client that embeds an old root arrives in the end.
+        delegations: delegated roles visited in one lookup.
+        document_length: bytes of a project document.
+    """
+
+    root_length: int = 512_000
+    timestamp_length: int = 16_384
+    snapshot_length: int = 2_000_000
+    targets_length: int = 5_000_000
+    ceiling: int = 32_000_000
+    root_updates: int = 1024
+    delegations: int = 32
+    document_length: int = 32_000_000
+
+    def recorded(self, default: int, length: int | None) -> int:
+        """The cap for a file for which signed metadata records `length` bytes, or None."""
+        return default if length is None else min(length, self.ceiling)
