@@ -136,9 +136,15 @@ def timestamp_not_rolled_back(trusted: Timestamp, new: Timestamp) -> None:
 def snapshot_not_rolled_back(trusted: Snapshot, new: Snapshot) -> None:
     """5.5.5: no role listed before may vanish or fall in version.
 
-    Off-spec, stricter: nor get another hash under the same version.
+    Off-spec, stricter: nor get another hash under the same version; nor may the snapshot's own
+    version fall while the same keys sign it (the specification leaves that to the timestamp,
+    whose key may have been replaced alone).
     Stops rollback of single roles, and hiding a role.
     """
+    if new.version < trusted.version:
+        raise RollbackError(
+            "older than before", where=SNAPSHOT, expected=f">= {trusted.version}", got=new.version
+        )
     for name, before in trusted.meta.items():
         after = new.meta.get(name)
         if after is None:

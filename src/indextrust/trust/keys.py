@@ -23,7 +23,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from securesystemslib.exceptions import UnsupportedLibraryError, VerificationError
+from securesystemslib.exceptions import (
+    UnsupportedLibraryError,
+    UnverifiedSignatureError,
+    VerificationError,
+)
 from securesystemslib.signer import KEY_FOR_TYPE_AND_SCHEME, Signature, SSlibKey
 
 from indextrust.errors import MalformedError, SignatureError, UnsupportedKeyError
@@ -149,7 +153,7 @@ def _is_valid(key: SSlibKey, signature: str, payload: bytes) -> bool:
         return False
     try:
         key.verify_signature(Signature(key.keyid, signature), payload)
-    except VerificationError:
+    except UnverifiedSignatureError:  # the base of VerificationError too
         return False
     return True
 

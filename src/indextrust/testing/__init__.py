@@ -1,0 +1,18 @@
+"""For tests and drills: a repository in memory, a server that tampers, a thief.
+
+Nothing here uses indextrust's own `Repository` or `Client`: metadata is made with python-tuf's
+``tuf.api``, everything else is raw bytes. What stops these attackers therefore stops somebody
+else's code.
+
+* `MetadataRepository`: TUF metadata in memory, signed anew at will, for testing clients.
+* `TamperingServer`: serves a folder over loopback HTTP and, asked to, other bytes than it holds.
+* `OnlineKeyThief`: a stolen online key and write access to the served folder.
+* `malicious_wheel`: a wheel that installs like the one it is made from, and is not it.
+"""
+
+from indextrust.testing.metadata import MetadataRepository
+from indextrust.testing.server import TamperingServer
+from indextrust.testing.thief import OnlineKeyThief
+from indextrust.testing.wheels import malicious_wheel
+
+__all__ = ["MetadataRepository", "OnlineKeyThief", "TamperingServer", "malicious_wheel"]

@@ -1,0 +1,152 @@
+"""The strict reader refuses what two readers could read in two ways, before it costs anything."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import tracemalloc
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from indextrust.canonical import canonical
+from indextrust.errors import LengthError, MalformedError
+from indextrust.trust.reader import MAX_DEPTH, MAX_VALUES, read
+
+TREES = st.recursive(
+    st.none() | st.booleans() | st.integers(-(10**17), 10**17) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=20,
+)
+
+
+def _read(data: bytes) -> object:
+    return read(data, where="test", max_length=6_000_000)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"{",
+        b"{} {}",
+        b'{"a":1,"a":1}',
+        b'{"a":1,"\\u0061":2}',
+        b'[{"x":{"b":1,"b":2}}]',
+        b"1.0",
+        b"[1e3]",
+        b"[1E3]",
+        b"[-0]",
+        b"[01]",
+        b"[+1]",
+        b"[0x10]",
+        b"[NaN]",
+        b"[Infinity]",
+        b"[-Infinity]",
+        b"[1000000000000000000]",
+        b"[" + b"9" * 4001 + b"]",
+        b"['a']",
+        b"[1,]",
+        b'{"a":1,}',
+        b"// comment\n{}",
+        b'\xef\xbb\xbf{"a":1}',
+        b'["\xff"]',
+        b'["\xed\xa0\x80"]',
+        b'["\\ud800"]',
+        b'{"\\udfff":1}',
+        b'["a\nb"]',
+        b'["\x00"]',
+        '{"a":1}'.encode("utf-16"),
+        b"[\xc2\xa01]",
+        "[\u0661]".encode(),
+    ],
+)
+def test_what_is_not_strict_json_is_refused(data: bytes) -> None:
+    with pytest.raises(MalformedError):
+        _read(data)
+
+
+@pytest.mark.parametrize("opener", [b"[", b'{"a":', b'[{"]}":'])
+@pytest.mark.parametrize("levels", [1, 7, 5000])
+def test_deep_nesting_is_refused_by_one_typed_error(opener: bytes, levels: int) -> None:
+    per = 2 if opener == b'[{"]}":' else 1
+    closer = {b"[": b"]", b'{"a":': b"}", b'[{"]}":': b"}]"}[opener]
+    deepest = MAX_DEPTH // per
+    fine = opener * (deepest - 1) + b"[" * per + b"]" * per + closer * (deepest - 1)
+    assert _read(fine) is not None
+    with pytest.raises(MalformedError, match="nested too deep"):
+        _read(opener * levels + fine + closer * levels)
+
+
+def test_brackets_in_strings_do_not_hide_depth_nor_add_to_it() -> None:
+    assert _read(b'["' + b"[{" * 500 + b'"]') == ["[{" * 500]
+    assert _read(b'["\\"' + b"[" * 500 + b'\\\\"]') == ['"' + "[" * 500 + "\\"]
+    hidden = b'{"' + b"]" * 500 + b'":' + b"[" * 40 + b"]" * 40 + b"}"
+    with pytest.raises(MalformedError, match="nested too deep"):
+        _read(hidden)
+    escaped = b'{"\\"' + b"]" * 500 + b'":' + b"[" * 40 + b"]" * 40 + b"}"
+    with pytest.raises(MalformedError, match="nested too deep"):
+        _read(escaped)
+
+
+def test_more_bytes_than_the_limit_are_not_parsed() -> None:
+    assert read(b"[1]", where="test", max_length=3) == [1]
+    with pytest.raises(LengthError, match="at most 2 bytes"):
+        read(b"[1]", where="test", max_length=2)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"[" + b"[]," * 1_600_000 + b"[]]",
+        b"[" + b'{"":0},' * (MAX_VALUES // 2 - 10) + b"0]",
+        b'{"' + b'\\"' * 2_400_000 + b'":1}',
+        b'["' + b"\\\\" * 2_400_000,
+        b'"' * 5_000_000,
+        b"[" * 5_000_000,
+        b"9" * 5_000_000,
+        b'{"a":1,' + b'"b":1,' * 140_000 + b'"a":1}',
+    ],
+    ids=["lists", "dicts", "quotes", "backslashes", "open", "brackets", "digits", "twins"],
+)
+def test_five_hostile_megabytes_cost_little_memory(data: bytes) -> None:
+    tracemalloc.start()
+    try:
+        with contextlib.suppress(MalformedError):
+            _read(data)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 50_000_000
+
+
+@given(TREES)
+def test_what_is_written_is_read_back(tree: object) -> None:
+    assert _read(json.dumps(tree).encode()) == tree
+    assert _read(json.dumps(tree, ensure_ascii=False, indent=1).encode()) == tree
+
+
+@given(st.binary() | st.text().map(str.encode))
+def test_bytes_are_read_as_the_standard_library_reads_them_or_refused(data: bytes) -> None:
+    try:
+        tree = _read(data)
+    except MalformedError:
+        return
+    assert json.loads(data) == tree
+
+
+PLAIN = st.text(
+    st.characters(min_codepoint=32, exclude_characters='"\\', exclude_categories=["Cs"])
+)
+
+
+@given(
+    st.recursive(
+        st.integers(-(10**17), 10**17) | PLAIN,
+        lambda inner: st.lists(inner, max_size=4) | st.dictionaries(PLAIN, inner, max_size=4),
+    )
+)
+def test_parse_then_serialise_is_identity_on_canonical_bytes(tree: object) -> None:
+    data = canonical(tree)
+    assert canonical(_read(data)) == data
