@@ -114,6 +114,56 @@ def test_a_spoiled_signature_counts_for_nothing_and_spoils_nothing(spoil: Any) -
 
 
 @pytest.mark.parametrize(
+    "public",
+    ["", "00" * 31, "zz" * 32, " " + "00" * 32, "-----BEGIN PUBLIC KEY-----"],
+)
+def test_an_ed25519_key_of_another_form_signs_nothing(public: str) -> None:
+    signer = CryptoSigner.generate_ed25519()
+    key = SSlibKey("id", "ed25519", "ed25519", {"public": public})
+    with pytest.raises(SignatureError):
+        _verify(_role(key), {"id": signer.sign(PAYLOAD).signature})
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda pem: pem.replace("PUBLIC KEY", "RSA PUBLIC KEY"),
+        lambda pem: pem.replace("\n", "\n=", 1),
+        lambda pem: pem.replace("-----\n", "-----\nHeader: x\n", 1),
+        lambda pem: "",
+    ],
+    ids=["other label", "other base64", "header", "empty"],
+)
+def test_a_pem_key_of_another_form_signs_nothing(spoil: Any) -> None:
+    signer = CryptoSigner.generate_ecdsa()
+    key = _again(signer.public_key, "id", spoil(signer.public_key.keyval["public"]) or " ")
+    _verify(_role(signer.public_key), {signer.public_key.keyid: signer.sign(PAYLOAD).signature})
+    with pytest.raises(SignatureError):
+        _verify(_role(key), {"id": signer.sign(PAYLOAD).signature})
+
+
+def test_rsa_keys_verify_too() -> None:
+    signer = CryptoSigner.generate_rsa()
+    signature = signer.sign(PAYLOAD).signature
+    _verify(_role(signer.public_key), {signer.public_key.keyid: signature})
+    with pytest.raises(SignatureError):
+        _verify(_role(signer.public_key), {signer.public_key.keyid: signature[:-2] + "00"})
+
+
+def test_a_missing_library_is_said_before_anything_is_counted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Even where another key's signature would have reached the threshold."""
+    ed25519, ecdsa = CryptoSigner.generate_ed25519(), CryptoSigner.generate_ecdsa()
+    role = _role(ed25519.public_key, ecdsa.public_key)
+    signatures = {ed25519.public_key.keyid: ed25519.sign(PAYLOAD).signature}
+    _verify(role, signatures)
+    monkeypatch.setattr("indextrust.trust.keys._can_verify", lambda kind, _: kind == "ed25519")
+    with pytest.raises(UnsupportedKeyError, match="needs the 'cryptography' package"):
+        _verify(role, signatures)
+
+
+@pytest.mark.parametrize(
     "tree",
     [None, [], {}, {"keytype": "ed25519", "scheme": "ed25519", "keyval": {}},
      {"keytype": "ed25519", "scheme": "ed25519", "keyval": {"public": 5}},

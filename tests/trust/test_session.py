@@ -226,6 +226,34 @@ def test_absent_ends_the_search_for_roots_and_nothing_else_does(
     assert client.requests[3:] == ["timestamp.json", "1.snapshot.json", "1.targets.json"]
 
 
+def test_an_unchanged_snapshot_that_expired_is_asked_for_again_and_refused(
+    repository: MetadataRepository,
+) -> None:
+    client = _client(repository)
+    client.refresh()
+    repository.timestamp.signed.expires += timedelta(days=7)
+    repository.publish_timestamp(repository.files["1.snapshot.json"])
+    client.now = NOW + timedelta(days=2)
+    _refused(client, ExpiredError, kept_until="timestamp")
+    assert client.requests[-1] == "1.snapshot.json"
+    repository.snapshot.signed.expires += timedelta(days=7)
+    repository.publish()
+    client.refresh()
+
+
+def test_a_role_whose_encoded_name_is_too_long_for_a_file_is_refused(
+    repository: MetadataRepository,
+) -> None:
+    repository.delegate("targets", "\u00e9" * 60, ["long/*"], terminating=True)
+    repository.publish()
+    client = _client(repository)
+    client.refresh()
+    client.requests.clear()
+    with pytest.raises(UnsafePathError, match="too long"):
+        client.find("long/x")
+    assert client.requests == []
+
+
 def test_attack_13_a_timestamp_longer_than_its_cap_is_refused(
     repository: MetadataRepository,
 ) -> None:
