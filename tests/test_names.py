@@ -76,9 +76,16 @@ def test_a_file_name_says_whose_it_is() -> None:
 
 @pytest.mark.parametrize(
     ("role", "version", "filename"),
-    [("bins", 3, "3.bins.json"), ("timestamp", None, "timestamp.json"), ("../x", 1, "1...%2Fx.json"),
-     ("?", 1, "1.%3F.json"), ("..", None, "%2E%2E.json"), (".", 2, "2.%2E.json"), ("é", 1, "1.%C3%A9.json")],
-)  # fmt: skip
+    [
+        ("bins", 3, "3.bins.json"),
+        ("timestamp", None, "timestamp.json"),
+        ("../x", 1, "1...%2Fx.json"),
+        ("?", 1, "1.%3F.json"),
+        ("..", None, "%2E%2E.json"),
+        (".", 2, "2.%2E.json"),
+        ("\u00e9", 1, "1.%C3%A9.json"),
+    ],
+)
 def test_a_role_is_one_file_name(role: str, version: int | None, filename: str) -> None:
     assert metadata_filename(role, version) == filename
     assert "/" not in filename
@@ -107,9 +114,9 @@ def test_many_bins_are_succinct_and_few_are_classic() -> None:
     assert BinScheme.of(16384).delegation(["k"], 1) == {
         "succinct_roles": {"keyids": ["k"], "threshold": 1, "bit_length": 14, "name_prefix": "bin"}
     }
-    for bad in (lambda: BinScheme(9, succinct=False), lambda: BinScheme(17, succinct=True)):
+    for bits, succinct in ((9, False), (17, True), (0, True)):
         with pytest.raises(InputError):
-            bad()
+            BinScheme(bits, succinct=succinct)
 
 
 def test_a_distribution_file_refuses_what_it_is_not() -> None:

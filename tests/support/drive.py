@@ -12,6 +12,7 @@ from indextrust.trust import (
     STORED,
     Done,
     Fetch,
+    Known,
     Limits,
     Load,
     Lookup,
@@ -34,13 +35,14 @@ class Driver:
         self.bootstrap = bootstrap
         self.now = now
         self.limits = Limits()
+        self.known = Known()
         self.stored: dict[str, bytes] = {}
         self.history: dict[int, bytes] = {}
         self.requests: list[str] = []
         self.session: Session | None = None
 
     def refresh(self) -> Session:
-        session = Session(self.bootstrap, now=self.now, limits=self.limits)
+        session = Session(self.bootstrap, now=self.now, limits=self.limits, known=self.known)
         self._drive(session)
         self.session = session
         return session

@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from securesystemslib.formats import encode_canonical
 
-from indextrust.canonical import canonical
+from indextrust.canonical import canonical, canonical_without_floats
 
 TREES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
@@ -27,6 +27,7 @@ def test_the_bytes_are_those_of_securesystemslib(tree: Any) -> None:
     expected = encode_canonical(tree)
     assert expected is not None
     assert canonical(tree) == expected.encode("utf-8")
+    assert canonical_without_floats(tree) == expected.encode("utf-8")
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from indextrust.canonical import canonical
 from indextrust.errors import LengthError, MalformedError
-from indextrust.trust.reader import MAX_DEPTH, MAX_VALUES, read
+from indextrust.trust.reader import MAX_DEPTH, MAX_VALUES, read, read_signed
 
 TREES = st.recursive(
     st.none() | st.booleans() | st.integers(-(10**17), 10**17) | st.text(),
@@ -150,3 +150,46 @@ PLAIN = st.text(
 def test_parse_then_serialise_is_identity_on_canonical_bytes(tree: object) -> None:
     data = canonical(tree)
     assert canonical(_read(data)) == data
+
+
+def _spellings(tree: object) -> st.SearchStrategy[bytes]:
+    return st.builds(
+        lambda indent, ascii_only, sort: json.dumps(
+            tree, indent=indent, ensure_ascii=ascii_only, sort_keys=sort, separators=(",", ":")
+        ).encode(),
+        st.sampled_from([None, 1]),
+        st.booleans(),
+        st.booleans(),
+    )
+
+
+@given(st.fixed_dictionaries({"signatures": TREES, "signed": TREES}, optional={"x": TREES}).flatmap(
+    _spellings))  # fmt: skip
+def test_a_signed_file_reads_the_same_by_the_short_way_and_the_long(data: bytes) -> None:
+    tree, payload = read_signed(data, where="test", max_length=10**6)
+    assert tree == _read(data)
+    assert payload == canonical(tree["signed"])
+
+
+@given(TREES, TREES)
+def test_the_short_way_hides_no_duplicate(one: object, other: object) -> None:
+    """The canonical bytes of ``signed`` stand in the file, and something else stands there too."""
+    inner = canonical(one)
+    for data in (
+        b'{"signatures":[],"signed":' + canonical(other) + b',"signed":' + inner + b"}",
+        b'{"signatures":[{"a":1,"a":2}],"signed":' + inner + b"}",
+        b'{"signed":{"k":1,"k":' + inner + b"}}",
+        b'{"k":' + inner + b',"signed":{"k":' + inner + b',"k":' + inner + b"}}",
+        b'{"signed":' + inner + b"} 0",
+        b'{"signed":' + inner + b',"n":1.5}',
+        b'{"signed":[' + inner + b",1e5]}",
+        b'{"signed":[' + inner + b",-0]}",
+        b'{"signed":[' + inner + b",1000000000000000000]}",
+    ):
+        with pytest.raises(MalformedError):
+            read_signed(data, where="test", max_length=10**6)
+
+
+def test_a_file_without_signed_has_no_payload() -> None:
+    assert read_signed(b'{"a":1}', where="test", max_length=100) == ({"a": 1}, b"")
+    assert read_signed(b"[1]", where="test", max_length=100) == ([1], b"")

@@ -36,7 +36,8 @@ from indextrust.errors import (
     WrongVersionError,
 )
 from indextrust.testing import MetadataRepository
-from indextrust.trust import Limits, NotListed, Session, TargetEntry
+from indextrust.trust import Known, Limits, NotListed, Session, TargetEntry
+from indextrust.trust import session as session_module
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 ORDER = ("root", "timestamp", "snapshot", "targets")
@@ -683,3 +684,46 @@ def test_a_session_says_when_it_is_driven_wrongly(repository: MetadataRepository
         client._drive(broken)
     with pytest.raises(InputError, match="ended with an error"):
         broken.wants()
+
+
+def test_what_was_verified_before_is_not_verified_again_and_decides_nothing(
+    repository: MetadataRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second refresh of a process verifies root and timestamp only; expiry is still checked."""
+    client = _client(repository)
+    client.refresh()
+    client.find("files/demo/demo-1.0.tar.gz")
+    read: list[str] = []
+    original = session_module.parse
+
+    def counting(data: bytes, *, where: str, max_length: int) -> Any:
+        read.append(where)
+        return original(data, where=where, max_length=max_length)
+
+    monkeypatch.setattr(session_module, "parse", counting)
+    client.refresh()
+    client.find("files/demo/demo-1.0.tar.gz")
+    assert read == ["bootstrap root", "timestamp", "timestamp"]
+    repository.timestamp.signed.expires += timedelta(days=9)
+    repository.publish_timestamp(repository.files["1.snapshot.json"])
+    client.now = NOW + timedelta(days=2)
+    _refused(client, ExpiredError, kept_until="timestamp")
+
+
+def test_what_is_known_by_other_keys_is_verified_again(repository: MetadataRepository) -> None:
+    client = _client(repository)
+    client.refresh()
+    repository.rotate("snapshot")
+    repository.publish_root()
+    repository.publish_timestamp(repository.files["1.snapshot.json"])
+    _refused(client, SignatureError, kept_until="timestamp")
+
+
+def test_what_is_known_does_not_grow_without_bound(repository: MetadataRepository) -> None:
+    client = _client(repository)
+    client.known = Known(most=2)
+    for _ in range(4):
+        repository.publish()
+        client.refresh()
+        client.find("files/demo/demo-1.0.tar.gz")
+        assert len(client.known._verified) == 2

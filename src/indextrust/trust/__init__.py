@@ -17,7 +17,7 @@ from indextrust.trust.document import ProjectDocument, parse_document
 from indextrust.trust.limits import Limits
 from indextrust.trust.lookup import NotListed, check_target_path
 from indextrust.trust.memory import Changed, FirstSeen, Remembered, Unchanged, judge
-from indextrust.trust.session import Lookup, Notice, Session, Trusted
+from indextrust.trust.session import Known, Lookup, Notice, Session, Trusted
 from indextrust.trust.verdict import TargetEntry
 from indextrust.trust.wants import ABSENT, STORED, Absent, Done, Fetch, Load, Persist, Stored
 
@@ -29,6 +29,7 @@ __all__ = [
     "Done",
     "Fetch",
     "FirstSeen",
+    "Known",
     "Limits",
     "Load",
     "Lookup",

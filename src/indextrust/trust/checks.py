@@ -145,12 +145,13 @@ def snapshot_not_rolled_back(trusted: Snapshot, new: Snapshot) -> None:
         raise RollbackError(
             "older than before", where=SNAPSHOT, expected=f">= {trusted.version}", got=new.version
         )
-    for name, before in trusted.meta.items():
-        after = new.meta.get(name)
-        if after is None:
+    for name, entry in trusted.meta.items():
+        if new.meta.get(name) == entry:
+            continue
+        before, after = trusted.info(name), new.info(name)
+        if before is None or after is None:
             raise MissingRoleError("listed before and no more", where=f"{SNAPSHOT}: {name}")
-        if after != before:
-            _info_not_rolled_back(before, after, f"{SNAPSHOT}: {name}")
+        _info_not_rolled_back(before, after, f"{SNAPSHOT}: {name}")
 
 
 def not_equivocated(trusted: bytes, new: bytes, version: int, where: str) -> None:

@@ -28,7 +28,7 @@ class Limits:
 
     root_length: int = 512_000
     timestamp_length: int = 16_384
-    snapshot_length: int = 2_000_000
+    snapshot_length: int = 8_000_000
     targets_length: int = 5_000_000
     ceiling: int = 32_000_000
     root_updates: int = 1024

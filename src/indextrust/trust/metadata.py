@@ -20,11 +20,10 @@ from typing import Any
 
 from securesystemslib.signer import SSlibKey
 
-from indextrust.canonical import canonical
 from indextrust.errors import MalformedError
 from indextrust.names import SNAPSHOT, TOP_LEVEL_ROLES
 from indextrust.trust.keys import RoleKeys, parse_key
-from indextrust.trust.reader import read
+from indextrust.trust.reader import read_signed
 
 __all__ = [
     "Delegation",
@@ -106,9 +105,17 @@ class Timestamp(Signed):
 
 @dataclass(frozen=True)
 class Snapshot(Signed):
-    """Snapshot metadata: file name (``bins.json``) to what is said of it."""
+    """Snapshot metadata: file name (``bins.json``) to its entry (a tree, checked for shape).
 
-    meta: Mapping[str, FileInfo]
+    There may be tens of thousands of them, so an entry gets its type when it is asked for.
+    """
+
+    meta: Mapping[str, Mapping[str, Any]]
+
+    def info(self, name: str) -> FileInfo | None:
+        """What is said of the file `name`; None if it is not listed."""
+        entry = self.meta.get(name)
+        return None if entry is None else _file_info(entry, f"{SNAPSHOT}: meta[{name!r}]")
 
 
 @dataclass(frozen=True)
@@ -170,7 +177,7 @@ def parse(data: bytes, *, where: str, max_length: int) -> Envelope:
         LengthError: more than `max_length` bytes.
         MalformedError: not of the shape of signed metadata; a key id that signs twice.
     """
-    tree = read(data, where=where, max_length=max_length)
+    tree, payload = read_signed(data, where=where, max_length=max_length)
     signed = _get(tree, "signed", dict, where)
     entries = _get(tree, "signatures", list, where)
     if len(entries) > MAX_SIGNATURES:
@@ -184,10 +191,6 @@ def parse(data: bytes, *, where: str, max_length: int) -> Envelope:
         if keyid in signatures:
             raise MalformedError("a key id signs twice", where=place, got=keyid)
         signatures[keyid] = _get(entry, "sig", str, place)
-    try:
-        payload = canonical(signed)
-    except ValueError as error:  # pragma: no cover - the reader lets nothing of the kind through
-        raise MalformedError("no canonical form", where=where, got=str(error)) from None
     return Envelope(where, signed, payload, signatures)
 
 
@@ -226,10 +229,18 @@ def parse_snapshot(envelope: Envelope) -> Snapshot:
     signed, where = envelope.signed, envelope.where
     version, expires = _common(signed, "snapshot", where)
     meta = _get(signed, "meta", dict, where)
-    place = f"{where}: meta"
-    return Snapshot(
-        version, expires, {name: _file_info(info, place) for name, info in meta.items()}
-    )
+    for name, entry in meta.items():
+        if not _is_bare_version(entry):
+            _file_info(entry, f"{where}: meta[{name!r}]")
+    return Snapshot(version, expires, meta)
+
+
+def _is_bare_version(entry: Any) -> bool:
+    """The usual entry of a large index, told at a glance: a version and nothing else."""
+    if type(entry) is not dict or len(entry) != 1:
+        return False
+    version = entry.get("version")
+    return type(version) is int and version > 0
 
 
 def parse_targets(envelope: Envelope) -> Targets:

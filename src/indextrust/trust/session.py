@@ -53,13 +53,14 @@ from indextrust.trust import checks
 from indextrust.trust.keys import RoleKeys
 from indextrust.trust.limits import Limits
 from indextrust.trust.lookup import NotListed, check_target_path, walk
-from indextrust.trust.metadata import FileInfo, Root, Snapshot, Targets, Timestamp, parse
+from indextrust.trust.metadata import FileInfo, Root, Signed, Snapshot, Targets, Timestamp, parse
 from indextrust.trust.verdict import TargetEntry
 from indextrust.trust.wants import ABSENT, STORED, Absent, Done, Fetch, Load, Persist, Stored
 
-__all__ = ["Lookup", "Notice", "Session", "Trusted"]
+__all__ = ["Known", "Lookup", "Notice", "Session", "Trusted"]
 
 T = TypeVar("T")
+S = TypeVar("S", bound=Signed)
 Want = Load | Fetch | Persist
 Answer = bytes | Absent | Stored
 Steps = Generator[Want, Answer, T]
@@ -97,6 +98,36 @@ class Trusted:
     timestamp: Timestamp
     snapshot: Snapshot
     targets: Targets
+
+
+class Known:
+    """What earlier sessions of this process verified: it saves work, and decides nothing.
+
+    A role is taken from here only for the very bytes and the very keys with which it was
+    verified. Expiry, versions and hashes are checked each time all the same.
+
+    Args:
+        most: roles remembered; the one used least recently goes first.
+    """
+
+    def __init__(self, most: int = 512) -> None:
+        self._most = most
+        self._verified: dict[tuple[str, str], tuple[RoleKeys, Signed]] = {}
+
+    def recall(self, role: str, data: bytes, keys: RoleKeys, kind: type[S]) -> S | None:
+        """The role that was verified from `data` with `keys`, if it was."""
+        place = (role, hashlib.sha256(data).hexdigest())
+        signers, signed = self._verified.get(place, (None, None))
+        if isinstance(signed, kind) and signers == keys:
+            self._verified[place] = self._verified.pop(place)
+            return signed
+        return None
+
+    def learn(self, role: str, data: bytes, keys: RoleKeys, signed: Signed) -> None:
+        """Remember `signed`, just verified from `data` with `keys`."""
+        self._verified[role, hashlib.sha256(data).hexdigest()] = (keys, signed)
+        while len(self._verified) > self._most:
+            del self._verified[next(iter(self._verified))]
 
 
 class _Machine(Generic[T]):
@@ -150,19 +181,28 @@ class Session(_Machine[Trusted]):
         bootstrap: a root file that the caller trusts out of band.
         now: the reference time, aware; the same for all steps (TUF specification 5.1).
         limits: upper bounds.
+        known: what earlier sessions of this process verified, to save work.
 
     Raises:
         RefusedError: the bootstrap root is not a root signed by itself.
         InputError: `now` has no time zone.
     """
 
-    def __init__(self, bootstrap: bytes, *, now: datetime, limits: Limits | None = None) -> None:
+    def __init__(
+        self,
+        bootstrap: bytes,
+        *,
+        now: datetime,
+        limits: Limits | None = None,
+        known: Known | None = None,
+    ) -> None:
         if now.tzinfo is None:
             raise InputError("the reference time needs a time zone")
         self.now = now
         self.limits = limits or Limits()
         self.notices: list[Notice] = []
-        self._verified: dict[str, _Verified] = {}
+        self._known = known or Known()
+        self._roles: dict[str, tuple[RoleKeys, Targets]] = {}
         super().__init__(self._refresh(bootstrap))
 
     @property
@@ -268,8 +308,12 @@ class Session(_Machine[Trusted]):
         limit = self.limits.recorded(self.limits.snapshot_length, info.length)
 
         def verify(data: bytes, most: int) -> Snapshot:
-            envelope = parse(data, where=SNAPSHOT, max_length=most)
-            return checks.verified_snapshot(envelope, root)
+            snapshot = self._known.recall(SNAPSHOT, data, root.roles[SNAPSHOT], Snapshot)
+            if snapshot is None:
+                envelope = parse(data, where=SNAPSHOT, max_length=most)
+                snapshot = checks.verified_snapshot(envelope, root)
+                self._known.learn(SNAPSHOT, data, root.roles[SNAPSHOT], snapshot)
+            return snapshot
 
         stored = yield Load(SNAPSHOT)
         trusted = _unless_refused(partial(verify, most=self.limits.ceiling), stored)
@@ -352,29 +396,25 @@ class Lookup(_Machine[TargetEntry | NotListed]):
 # -- targets roles, the same for the top level and the delegated -------------------------------
 
 
-@dataclass(frozen=True)
-class _Verified:
-    """A targets role verified in this session, by the keys that signed for it."""
-
-    keys: RoleKeys
-    targets: Targets
-
-
 def _role(
     session: Session, root: Root, snapshot: Snapshot, role: str, keys: RoleKeys, delegator: str
 ) -> Steps[Targets]:
     """5.6.1 to 5.6.6 for `role`, verified with the keys that `delegator` gives it."""
-    known = session._verified.get(role)
-    if known is not None and known.keys == keys:
-        return known.targets
-    info = snapshot.meta.get(f"{role}.json")
+    known = session._roles.get(role)
+    if known is not None and known[0] == keys:
+        return known[1]
+    info = snapshot.info(f"{role}.json")
     if info is None:
         raise MissingRoleError("delegated to, and not in the snapshot", where=role)
     limit = session.limits.recorded(session.limits.targets_length, info.length)
 
     def verify(data: bytes, most: int) -> Targets:
-        envelope = parse(data, where=role, max_length=most)
-        return checks.verified_targets(envelope, role, keys, delegator)
+        targets = session._known.recall(role, data, keys, Targets)
+        if targets is None:
+            envelope = parse(data, where=role, max_length=most)
+            targets = checks.verified_targets(envelope, role, keys, delegator)
+            session._known.learn(role, data, keys, targets)
+        return targets
 
     stored = yield Load(role)
     trusted = _unless_refused(partial(verify, most=session.limits.ceiling), stored)
@@ -389,7 +429,7 @@ def _role(
         checks.not_expired(new, session.now, role)
         yield Persist(role, new.version, data, _digest(stored), root.version)
         trusted = new
-    session._verified[role] = _Verified(keys, trusted)
+    session._roles[role] = (keys, trusted)
     return trusted
 
 
