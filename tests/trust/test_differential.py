@@ -19,7 +19,6 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 from securesystemslib.signer import CryptoSigner
-from tests.support.drive import Driver
 from tuf.api.exceptions import DownloadError, DownloadHTTPError, RepositoryError
 from tuf.api.metadata import MetaFile
 from tuf.ngclient import FetcherInterface, Updater
@@ -33,6 +32,7 @@ from indextrust.errors import (
 )
 from indextrust.testing import MetadataRepository
 from indextrust.trust import TargetEntry
+from tests.support.drive import Driver
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 ROLES = ("root", "timestamp", "snapshot", "targets")

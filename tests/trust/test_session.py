@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 from securesystemslib.signer import CryptoSigner
-from tests.support.drive import Driver
 from tuf.api.metadata import DelegatedRole, Delegations, Key, Metadata, MetaFile, SuccinctRoles
 from tuf.api.metadata import Targets as TufTargets
 
@@ -38,6 +37,7 @@ from indextrust.errors import (
 from indextrust.testing import MetadataRepository
 from indextrust.trust import Known, Limits, NotListed, Session, TargetEntry
 from indextrust.trust import session as session_module
+from tests.support.drive import Driver
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 ORDER = ("root", "timestamp", "snapshot", "targets")
