@@ -1,0 +1,303 @@
+"""Key files: made, read, and told apart from everything else.
+
+A private key lives in ``NAME.pem``: Ed25519, PKCS#8, encrypted with a passphrase, mode 0600
+whatever the umask. Beside it lies its public half, ``NAME.pub.json``, to hand to others.
+
+Guarantees, in this order: an existing file is never overwritten; a file appears under its name
+complete or not at all; a private key that others on this machine may read is not used; no
+passphrase gets into a message, a traceback or a log. Left to others: asking for the passphrase,
+and where the medium with the file is kept.
+
+The passphrase is stretched with scrypt: `cryptography` reads such files and would write PBKDF2
+with 2,048 rounds, which is little between a thief of a root key's file and the key.
+
+Sources: RFC 5958 and RFC 8018 (encrypted PKCS#8); RFC 7914 7 (scrypt in it); TUF specification
+4.3 (keys).
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import secrets
+import stat
+from pathlib import Path
+from typing import Any
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import padding, serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
+from securesystemslib.signer import CryptoSigner, Key, SSlibKey
+
+from indextrust.canonical import canonical
+from indextrust.errors import InputError, KeyFileError, PassphraseError
+
+__all__ = [
+    "KEYHOLDER_FIELD",
+    "check_pair",
+    "generate_key",
+    "load_public",
+    "load_signer",
+    "public_path",
+]
+
+KEYHOLDER_FIELD = "x-indextrust-keyholder"
+"""Field of a public key that names the person who holds it. Signed with the root, public."""
+
+_MAX_FILE = 65_536
+_MAX_PASSPHRASE = 1_023  # the most that cryptography takes
+_BEGIN = b"-----BEGIN ENCRYPTED PRIVATE KEY-----"
+_END = b"-----END ENCRYPTED PRIVATE KEY-----"
+
+# 16 MiB and some tenths of a second for each guess. More memory at once would pass the bound
+# that OpenSSL sets when it reads such a file.
+_SCRYPT_NUMBERS = (2**14, 8, 5)
+_OID_PBES2 = bytes.fromhex("06092a864886f70d01050d")
+_OID_SCRYPT = bytes.fromhex("06092b06010401da47040b")
+_OID_AES256_CBC = bytes.fromhex("060960864801650304012a")
+_SEQUENCE, _OCTETS, _INTEGER = 0x30, 0x04, 0x02
+
+
+def public_path(path: Path) -> Path:
+    """Where the public half of the key file `path` lies: ``NAME.pub.json`` beside ``NAME.pem``."""
+    return path.with_suffix(".pub.json")
+
+
+def generate_key(path: Path, passphrase: str, *, keyholder: str | None = None) -> SSlibKey:
+    """Make a new Ed25519 key: the private half at `path`, the public half beside it.
+
+    Args:
+        path: the private key's file, to be created; by custom ``NAME.pem``.
+        passphrase: encrypts it; not empty.
+        keyholder: name of the person, printable, published with the key; None leaves it out.
+
+    Returns:
+        The public key.
+
+    Raises:
+        PassphraseError: an empty passphrase, one of more than 1,023 bytes, or no Unicode text.
+        KeyFileError: one of the two files exists, or can't be written. Nothing is left behind.
+        InputError: a keyholder's name that can't be printed, or is empty.
+    """
+    if keyholder is not None and not (keyholder and keyholder.isprintable()):
+        raise InputError(f"expected a keyholder's name in printable text, got {keyholder!r:.80}")
+    secret = _secret(path, passphrase)
+    public = public_path(path)
+    for file in (path, public):
+        if os.path.lexists(file):
+            raise KeyFileError(f"{file} exists: a key file is never overwritten")
+    private_key = Ed25519PrivateKey.generate()
+    pem = _encrypted(private_key, secret)
+    key = SSlibKey.from_crypto(private_key.public_key())
+    if keyholder is not None:
+        key.unrecognized_fields[KEYHOLDER_FIELD] = keyholder
+    text = json.dumps({"keyid": key.keyid, **key.to_dict()}, indent=2, sort_keys=True) + "\n"
+    _create(path, pem, 0o600)
+    try:
+        _create(public, text.encode(), 0o644)
+    except KeyFileError:
+        path.unlink()
+        raise
+    return key
+
+
+def load_signer(path: Path, passphrase: str) -> CryptoSigner:
+    """Open a private key file.
+
+    The public key comes out of the private one; where its public half lies beside it, the two
+    must agree, and the keyholder's name is taken from there.
+
+    Args:
+        path: an encrypted PKCS#8 file that only its owner may read.
+        passphrase: what it was encrypted with.
+
+    Raises:
+        PassphraseError: a wrong or empty passphrase (or a damaged file: the two can't be told
+            apart).
+        KeyFileError: no file, one that others may read, not an encrypted private key, or a key
+            of another type than TUF signs with.
+    """
+    secret = _secret(path, passphrase)
+    pem = _read(path, private=True)
+    if not (pem.startswith(_BEGIN) and pem.rstrip().endswith(_END)):
+        raise KeyFileError(
+            f"{path}: expected a passphrase-encrypted private key, from '{_BEGIN.decode()}' to "
+            f"'{_END.decode()}', got something else"
+        )
+    try:
+        private_key = serialization.load_pem_private_key(pem, secret)
+    except ValueError:  # which of the two can't be told: a wrong passphrase gives any bytes
+        raise PassphraseError(f"{path}: wrong passphrase, or a damaged file") from None
+    except UnsupportedAlgorithm as error:
+        raise KeyFileError(f"{path}: encrypted in a way not supported here: {error}") from None
+    try:
+        signer = CryptoSigner(private_key)
+    except ValueError as error:
+        raise KeyFileError(f"{path}: not a key that TUF signs with: {error}") from None
+    public = public_path(path)
+    if public.exists():
+        key = load_public(public)
+        check_pair(signer.public_key, key, path)
+        signer.public_key.unrecognized_fields.update(key.unrecognized_fields)
+    return signer
+
+
+def load_public(path: Path) -> Key:
+    """Read a public key file.
+
+    The key id must be the default one (SHA-256 of the key's canonical form), so that one key
+    can't be brought to a ceremony under two ids.
+
+    Args:
+        path: a ``NAME.pub.json``.
+
+    Raises:
+        KeyFileError: no such file, or not a public key.
+    """
+    data = _read(path, private=False)
+    try:
+        tree: Any = json.loads(data)
+        keyid = tree.pop("keyid")
+        key = Key.from_dict(keyid, tree)
+        form = {"keytype": key.keytype, "scheme": key.scheme, "keyval": key.keyval}
+        expected = hashlib.sha256(canonical(form)).hexdigest()
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise KeyFileError(
+            f"{path}: expected a public key (keyid, keytype, scheme, keyval), "
+            f"got {type(error).__name__}: {error}"
+        ) from None
+    if keyid != expected:
+        raise KeyFileError(f"{path}: expected key id {expected} for this key, got {keyid!r:.80}")
+    return key
+
+
+def check_pair(private: Key, public: Key, where: Path | str) -> None:
+    """Refuse a private key whose public half is not `public`.
+
+    Args:
+        private: the public key that was computed from the private one.
+        public: the public key that is expected.
+        where: file name for the message.
+
+    Raises:
+        KeyFileError: they are two keys.
+    """
+    if (private.keyid, private.keytype, private.scheme, private.keyval) != (
+        public.keyid,
+        public.keytype,
+        public.scheme,
+        public.keyval,
+    ):
+        raise KeyFileError(f"{where}: expected key {public.keyid}, got key {private.keyid}")
+
+
+def _secret(path: Path, passphrase: str) -> bytes:
+    """The passphrase in UTF-8. Raises PassphraseError, without the passphrase in its context."""
+    try:
+        secret = passphrase.encode("utf-8")
+    except UnicodeEncodeError:
+        secret = None  # raised below: the UnicodeEncodeError carries the passphrase
+    if secret is None:
+        raise PassphraseError(f"{path}: expected a passphrase of Unicode text, got other bytes")
+    if not secret:
+        raise PassphraseError(f"{path}: the passphrase is empty")
+    if len(secret) > _MAX_PASSPHRASE:
+        raise PassphraseError(f"{path}: the passphrase has more than {_MAX_PASSPHRASE} bytes")
+    return secret
+
+
+def _encrypted(private_key: Ed25519PrivateKey, secret: bytes) -> bytes:
+    """The private key as PEM: PKCS#8, AES-256-CBC, scrypt."""
+    plain = private_key.private_bytes(
+        serialization.Encoding.DER,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    salt, iv = secrets.token_bytes(16), secrets.token_bytes(16)
+    stretched = Scrypt(salt, 32, *_SCRYPT_NUMBERS).derive(secret)
+    padder = padding.PKCS7(128).padder()
+    encryptor = Cipher(algorithms.AES256(stretched), modes.CBC(iv)).encryptor()
+    sealed = encryptor.update(padder.update(plain) + padder.finalize()) + encryptor.finalize()
+    numbers = (_der(_INTEGER, n.to_bytes(3).lstrip(b"\0")) for n in _SCRYPT_NUMBERS)
+    kdf = _der(_SEQUENCE, _OID_SCRYPT, _der(_SEQUENCE, _der(_OCTETS, salt), *numbers))
+    cipher = _der(_SEQUENCE, _OID_AES256_CBC, _der(_OCTETS, iv))
+    scheme = _der(_SEQUENCE, _OID_PBES2, _der(_SEQUENCE, kdf, cipher))
+    body = base64.encodebytes(_der(_SEQUENCE, scheme, _der(_OCTETS, sealed)))
+    pem = _BEGIN + b"\n" + body + _END + b"\n"
+    # What can't be opened again is a lost key: look before anything depends on it.
+    serialization.load_pem_private_key(pem, secret)
+    return pem
+
+
+def _der(tag: int, *parts: bytes) -> bytes:
+    """One DER element of up to 65,535 bytes (X.690 8.1)."""
+    content = b"".join(parts)
+    size = len(content)
+    if size < 0x80:
+        return bytes((tag, size)) + content
+    length = size.to_bytes(2).lstrip(b"\0")
+    return bytes((tag, 0x80 | len(length))) + length + content
+
+
+def _create(path: Path, data: bytes, mode: int) -> None:
+    """Create `path` with exactly `mode`, complete and durable, or not at all.
+
+    The bytes are written under a temporary name and then linked to `path`, which fails if
+    anything is there: no overwriting, and no half-written file under the real name.
+
+    Raises:
+        KeyFileError: something is there, or the write failed.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+    try:
+        with os.fdopen(os.open(temporary, flags, mode), "wb") as file:
+            try:
+                os.fchmod(file.fileno(), mode)  # the umask may have taken bits away
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+                os.link(temporary, path)
+            finally:
+                os.unlink(temporary)
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except FileExistsError:
+        raise KeyFileError(f"{path} exists: a key file is never overwritten") from None
+    except OSError as error:
+        raise KeyFileError(f"{path} can't be written: {error.strerror}") from error
+
+
+def _read(path: Path, *, private: bool) -> bytes:
+    """Read a small regular file; a private one only if group and others may not touch it.
+
+    Raises:
+        KeyFileError: anything else.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe would block
+        try:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                raise KeyFileError(f"{path}: expected a regular file")
+            mode = stat.S_IMODE(status.st_mode)
+            if private and mode & 0o077:
+                raise KeyFileError(
+                    f"{path}: expected mode 0600, got {mode:04o}: others can read this private "
+                    f"key, so treat it as stolen, or run  chmod 600  if you know that nobody did"
+                )
+            data = os.read(descriptor, _MAX_FILE + 1)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise KeyFileError(f"{path} can't be read: {error.strerror}") from error
+    if len(data) > _MAX_FILE:
+        raise KeyFileError(f"{path}: expected a key file, got more than {_MAX_FILE} bytes")
+    return data
