@@ -230,17 +230,11 @@ def parse_snapshot(envelope: Envelope) -> Snapshot:
     version, expires = _common(signed, "snapshot", where)
     meta = _get(signed, "meta", dict, where)
     for name, entry in meta.items():
-        if not _is_bare_version(entry):
+        # The usual entry of a large index, told at a glance: a version and nothing else.
+        bare = type(entry) is dict and len(entry) == 1 and entry.get("version")
+        if not (type(bare) is int and bare > 0):
             _file_info(entry, f"{where}: meta[{name!r}]")
     return Snapshot(version, expires, meta)
-
-
-def _is_bare_version(entry: Any) -> bool:
-    """The usual entry of a large index, told at a glance: a version and nothing else."""
-    if type(entry) is not dict or len(entry) != 1:
-        return False
-    version = entry.get("version")
-    return type(version) is int and version > 0
 
 
 def parse_targets(envelope: Envelope) -> Targets:

@@ -148,7 +148,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _integer(digits: str) -> int:
-    if len(digits.lstrip("-")) > MAX_DIGITS or digits == "-0":
+    if (len(digits) > MAX_DIGITS and len(digits.lstrip("-")) > MAX_DIGITS) or digits == "-0":
         raise MalformedError("integer out of range", got=digits)
     return int(digits)
 

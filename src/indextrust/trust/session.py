@@ -33,6 +33,7 @@ What it leaves to others: fetching within time and size, storing durably with co
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from datetime import datetime
@@ -104,7 +105,8 @@ class Known:
     """What earlier sessions of this process verified: it saves work, and decides nothing.
 
     A role is taken from here only for the very bytes and the very keys with which it was
-    verified. Expiry, versions and hashes are checked each time all the same.
+    verified. Expiry, versions and hashes are checked each time all the same. May be used by
+    several threads.
 
     Args:
         most: roles remembered; the one used least recently goes first.
@@ -112,22 +114,26 @@ class Known:
 
     def __init__(self, most: int = 512) -> None:
         self._most = most
+        self._lock = threading.Lock()
         self._verified: dict[tuple[str, str], tuple[RoleKeys, Signed]] = {}
 
     def recall(self, role: str, data: bytes, keys: RoleKeys, kind: type[S]) -> S | None:
         """The role that was verified from `data` with `keys`, if it was."""
         place = (role, hashlib.sha256(data).hexdigest())
-        signers, signed = self._verified.get(place, (None, None))
-        if isinstance(signed, kind) and signers == keys:
-            self._verified[place] = self._verified.pop(place)
-            return signed
+        with self._lock:
+            signers, signed = self._verified.get(place, (None, None))
+            if isinstance(signed, kind) and signers == keys:
+                self._verified[place] = self._verified.pop(place)
+                return signed
         return None
 
     def learn(self, role: str, data: bytes, keys: RoleKeys, signed: Signed) -> None:
         """Remember `signed`, just verified from `data` with `keys`."""
-        self._verified[role, hashlib.sha256(data).hexdigest()] = (keys, signed)
-        while len(self._verified) > self._most:
-            del self._verified[next(iter(self._verified))]
+        place = (role, hashlib.sha256(data).hexdigest())
+        with self._lock:
+            self._verified[place] = (keys, signed)
+            while len(self._verified) > self._most:
+                del self._verified[next(iter(self._verified))]
 
 
 class _Machine(Generic[T]):
