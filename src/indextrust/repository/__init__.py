@@ -1,0 +1,47 @@
+"""The operator's side: what is in the index, signed and published as static files.
+
+* `Repository`: create, add, remove, yank, publish, renew, install, restore, audit, status;
+* `SignedRoles`: what a ceremony hands over;
+* `read_distribution`: what a wheel or sdist says of itself;
+* `Published`, `Status`, `RoleStatus`, `Audit`: what the operations answer.
+
+`Repository` needs the ``repository`` extra (SQLAlchemy). It is imported when it is first asked
+for, so that the rest of this package (signing, key files, `SignedRoles`) works without.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from indextrust.errors import MissingExtraError
+from indextrust.repository.audit import Audit
+from indextrust.repository.inspect import read_distribution
+from indextrust.repository.plan import TargetFile
+from indextrust.repository.results import Published, RoleStatus, Status
+from indextrust.repository.roles import SignedRoles
+
+if TYPE_CHECKING:
+    from indextrust.repository.repository import Repository
+
+__all__ = [
+    "Audit",
+    "Published",
+    "Repository",
+    "RoleStatus",
+    "SignedRoles",
+    "Status",
+    "TargetFile",
+    "read_distribution",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name != "Repository":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        from indextrust.repository.repository import Repository
+    except ModuleNotFoundError as error:
+        if error.name != "sqlalchemy":
+            raise
+        raise MissingExtraError("repository", error.name) from None
+    return Repository

@@ -1,0 +1,132 @@
+"""What a distribution file says of itself.
+
+Name, version, Requires-Python and core metadata are read from the file, never from who uploads
+it; the file name must agree with them. What disagrees is refused: an index that lists a file
+under a name or version which its METADATA contradicts vouches for something that no installer
+will see.
+
+Sources: the packaging specifications (binary and source distribution formats, core metadata);
+PEP 658 and PEP 714 (metadata beside the file: of wheels only, since an sdist's PKG-INFO may
+change when it is built).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from io import BufferedReader
+from pathlib import Path
+
+from packaging.metadata import InvalidMetadata, Metadata, parse_email
+from packaging.utils import canonicalize_name
+from packaging.version import InvalidVersion, Version
+
+from indextrust.distribution import DistributionFile
+from indextrust.errors import DistributionError, InputError
+from indextrust.names import NormalizedName, project_of_filename, version_of_filename
+from indextrust.repository.archives import sdist_metadata, wheel_metadata
+from indextrust.repository.storage import open_regular
+
+__all__ = ["MAX_SIZE", "read_distribution"]
+
+MAX_SIZE = 8 * 1024**3
+"""Bytes of one distribution file."""
+
+_METADATA_VERSION = re.compile(r"[12]\.[0-9]{1,2}", re.ASCII)
+_MAX_REQUIRES_PYTHON = 2_000
+
+
+def read_distribution(path: Path, *, upload_time: str) -> tuple[DistributionFile, bytes | None]:
+    """Read a wheel or sdist and hash it.
+
+    Args:
+        path: a regular file under its own name; a symbolic link is refused.
+        upload_time: ``YYYY-MM-DDTHH:MM:SSZ``, UTC.
+
+    Returns:
+        What is known of the file, and for a wheel the bytes of its METADATA (PEP 658).
+
+    Raises:
+        DistributionError: not a wheel or sdist; an archive that tools read differently; no
+            METADATA or one that contradicts the file name.
+        InputError: an upload time of another form.
+        StoreError: it can't be read.
+    """
+    filename = path.name
+    try:
+        project, version = project_of_filename(filename), version_of_filename(filename)
+    except InputError as error:
+        raise DistributionError(str(error)) from None
+    with open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > MAX_SIZE:
+            raise DistributionError(f"{filename}: {size} bytes, more than {MAX_SIZE}")
+        core, beside = _core_metadata(file, size, filename)
+        requires_python = _check(core, project, version, filename)
+        file.seek(0)
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    described = DistributionFile(
+        project=project,
+        filename=filename,
+        version=version,
+        size=size,
+        sha256=sha256,
+        upload_time=upload_time,
+        requires_python=requires_python,
+        metadata_sha256=None if beside is None else hashlib.sha256(beside).hexdigest(),
+    )
+    return described, beside
+
+
+def _core_metadata(file: BufferedReader, size: int, filename: str) -> tuple[bytes, bytes | None]:
+    """The core metadata in the file, and the same if it may be served beside it."""
+    if not filename.endswith(".whl"):
+        return sdist_metadata(file, size, filename), None
+    folder, core = wheel_metadata(file, size, filename)
+    name, _, version = folder.removesuffix(".dist-info").partition("-")
+    expected = project_of_filename(filename), version_of_filename(filename)
+    if (canonicalize_name(name), _normalised(version)) != expected:
+        raise DistributionError(
+            f"{filename}: expected the metadata folder of {'-'.join(expected)}, got {folder!r}"
+        )
+    return core, core
+
+
+def _normalised(version: str) -> str | None:
+    try:
+        return str(Version(version))
+    except InvalidVersion:
+        return None
+
+
+def _check(core: bytes, project: NormalizedName, version: str, filename: str) -> str | None:
+    """Compare METADATA or PKG-INFO with the file name; returns Requires-Python."""
+    raw, unparsed = parse_email(core)
+    for field in ("metadata-version", "name", "version", "requires-python"):
+        if field in unparsed:  # also: given twice
+            raise DistributionError(
+                f"{filename}: metadata field {field!r} is not given once, plain"
+            )
+    if not _METADATA_VERSION.fullmatch(raw.get("metadata_version", "")):
+        raise DistributionError(
+            f"{filename}: expected Metadata-Version 1.x or 2.x, "
+            f"got {raw.get('metadata_version', '')[:40]!r}"
+        )
+    # Off-spec: the other fields are not validated. Many files on PyPI have a field that their
+    # Metadata-Version does not know, and no installer minds.
+    metadata = Metadata.from_raw(raw, validate=False)
+    try:
+        stated = canonicalize_name(metadata.name), str(metadata.version)
+        specifier = metadata.requires_python
+    except InvalidMetadata as error:
+        raise DistributionError(f"{filename}: {error}") from None
+    if stated != (project, version):
+        raise DistributionError(
+            f"{filename}: expected the metadata of {project} {version}, "
+            f"got that of {stated[0][:200]!r} {stated[1][:200]}"
+        )
+    requires_python = str(specifier) if specifier is not None else ""
+    if len(requires_python) > _MAX_REQUIRES_PYTHON:
+        raise DistributionError(f"{filename}: a Requires-Python of more than 2,000 characters")
+    return requires_python or None

@@ -1,0 +1,137 @@
+"""What the public folder says, read as if an attacker had written it.
+
+After a compromise the files in ``metadata/`` may be anything: validly signed by a stolen key, or
+garbage. Nothing here verifies a signature or trusts a number; every read is bounded, and what
+can't be read is reported, never raised.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from indextrust.distribution import SHA256_HEX
+from indextrust.names import SNAPSHOT, TIMESTAMP, BinScheme, metadata_filename
+from indextrust.repository.plan import TargetFile
+from indextrust.repository.storage import FolderStorage
+
+__all__ = ["METADATA", "VERSION_LIMIT", "highest_versions", "stated_versions", "targets_served"]
+
+METADATA = "metadata/"
+"""Where metadata lies below the public folder."""
+
+VERSION_LIMIT = 2**53
+"""Versions beyond are not followed: a thief must not push ours out of what JSON numbers and SQL
+integers hold. Where one was signed, clients forget it with the stolen key (specification 5.3.11).
+"""
+
+_MAX_FILE = 64_000_000
+_VERSIONED = re.compile(r"([1-9][0-9]{0,15})\.([a-z0-9-]+)\.json", re.ASCII)
+
+
+def _signed(storage: FolderStorage, filename: str) -> dict[str, Any] | None:
+    """The ``signed`` part of a metadata file, not verified; None if it can't be read."""
+    data = storage.read(METADATA + filename, _MAX_FILE)
+    try:
+        signed = json.loads(data)["signed"] if data is not None else None
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None
+    return signed if isinstance(signed, dict) else None
+
+
+def _version(tree: Any) -> int | None:
+    version = tree.get("version") if isinstance(tree, dict) else None
+    return version if type(version) is int and 1 <= version <= VERSION_LIMIT else None
+
+
+def _meta(signed: dict[str, Any] | None) -> dict[str, int]:
+    """Role name to version, from the ``meta`` of a snapshot or timestamp."""
+    meta = signed.get("meta") if signed is not None else None
+    if not isinstance(meta, dict):
+        return {}
+    versions = {name.removesuffix(".json"): _version(entry) for name, entry in meta.items()}
+    return {name: version for name, version in versions.items() if version is not None}
+
+
+def stated_versions(storage: FolderStorage) -> dict[str, int]:
+    """The versions that ``timestamp.json`` states, of itself and of the snapshot.
+
+    What can't be read is left out.
+    """
+    timestamp = _signed(storage, metadata_filename(TIMESTAMP))
+    versions = _meta(timestamp)
+    if (version := _version(timestamp)) is not None:
+        versions[TIMESTAMP] = version
+    return versions
+
+
+def highest_versions(storage: FolderStorage) -> dict[str, int]:
+    """The highest version of each role that was served, by anybody.
+
+    From the names of the files, and from what the served timestamp and snapshot list.
+    """
+    found: list[tuple[str, int]] = []
+    for name in storage.listing("metadata"):
+        if (match := _VERSIONED.fullmatch(name)) and int(match[1]) <= VERSION_LIMIT:
+            found.append((match[2], int(match[1])))
+    listed = stated_versions(storage)
+    found.extend(listed.items())
+    if SNAPSHOT in listed:
+        snapshot = _signed(storage, metadata_filename(SNAPSHOT, listed[SNAPSHOT]))
+        found.extend(_meta(snapshot).items())
+    highest: dict[str, int] = {}
+    for role, version in found:
+        highest[role] = max(version, highest.get(role, 0))
+    return highest
+
+
+def targets_served(
+    storage: FolderStorage, scheme: BinScheme
+) -> tuple[dict[str, TargetFile], tuple[str, ...]]:
+    """The targets that a client would find, walking timestamp, snapshot and bins.
+
+    Args:
+        storage: the public folder.
+        scheme: the bins; an entry in another bin than its path falls into is no target.
+
+    Returns:
+        Target path to what is signed for it, and what could not be read, one sentence each.
+    """
+    targets: dict[str, TargetFile] = {}
+    faults: list[str] = []
+    version = stated_versions(storage).get(SNAPSHOT)
+    snapshot = version and _signed(storage, metadata_filename(SNAPSHOT, version))
+    if not snapshot:
+        return {}, ("the served timestamp leads to no readable snapshot",)
+    listed = _meta(snapshot)
+    for name in scheme.names():
+        filename = metadata_filename(name, listed.get(name, 0))
+        entries = (_signed(storage, filename) or {}).get("targets")
+        if not isinstance(entries, dict):
+            faults.append(f"{name}: {filename} can't be read")
+            continue
+        for path, entry in entries.items():
+            target = _target(entry)
+            if target is None or not _belongs(path, name, scheme):
+                faults.append(f"{name}: no client follows its entry of {path[:200]!r}")
+            else:
+                targets[path] = target
+    return targets, tuple(faults)
+
+
+def _belongs(path: str, name: str, scheme: BinScheme) -> bool:
+    try:
+        return scheme.bin_of(path) == name
+    except UnicodeEncodeError:  # JSON can spell lone surrogates
+        return False
+
+
+def _target(entry: Any) -> TargetFile | None:
+    try:
+        length, sha256 = entry["length"], entry["hashes"]["sha256"]
+    except (KeyError, TypeError):
+        return None
+    if type(length) is not int or not isinstance(sha256, str) or not SHA256_HEX.fullmatch(sha256):
+        return None
+    return TargetFile(length, sha256)

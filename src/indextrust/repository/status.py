@@ -1,0 +1,72 @@
+"""What the operator should know: counts, versions, expiries, and what needs a hand.
+
+Root, targets and bins are renewed together in a signing event, which needs people: it is warned
+of 90, 30 and 7 days ahead, more plainly each time. Timestamp, snapshot and bins are renewed by a
+timer: they are warned of when the timer has failed.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from indextrust.errors import RepositoryError
+from indextrust.names import BINS, ROOT, SNAPSHOT, TARGETS, TIMESTAMP, BinScheme
+from indextrust.repository.publish import check_unchanged
+from indextrust.repository.results import RoleStatus, Status
+from indextrust.repository.schema import NEVER
+from indextrust.repository.state import RoleRow, State
+from indextrust.repository.storage import FolderStorage
+
+__all__ = ["make_status"]
+
+_SIGNING_EVENT = (
+    (timedelta(0), "expired: no client takes anything any more; hold the signing event now"),
+    (timedelta(days=7), "expires within a week: hold the signing event now"),
+    (timedelta(days=30), "expires within 30 days: call the keyholders together"),
+    (timedelta(days=90), "expires within 90 days: plan the signing event"),
+)
+
+
+def make_status(state: State, scheme: BinScheme, storage: FolderStorage, now: datetime) -> Status:
+    """The status at `now` (aware, UTC)."""
+    rows = state.roles()
+    first = min((rows[name] for name in scheme.names()), key=lambda row: row.expires)
+    shown = [rows[name] for name in (ROOT, TARGETS, BINS, SNAPSHOT, TIMESTAMP)]
+    roles = tuple(map(_role, (*shown, first)))
+    interrupted = state.interrupted() is not None
+    warnings = [text for role in roles if (text := _warning(role, now)) is not None]
+    if interrupted:
+        warnings.append("a publication was interrupted: publish completes it")
+    try:
+        check_unchanged(state, storage)
+    except RepositoryError as error:
+        warnings.append(str(error))
+    counts = state.counts()
+    return Status(
+        roles,
+        scheme.count,
+        counts.projects,
+        counts.files,
+        counts.queued,
+        interrupted,
+        tuple(warnings),
+    )
+
+
+def _role(row: RoleRow) -> RoleStatus:
+    expires = None
+    if row.expires != NEVER:
+        expires = datetime.strptime(row.expires, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+    return RoleStatus(row.name, row.version, expires)
+
+
+def _warning(role: RoleStatus, now: datetime) -> str | None:
+    if role.name not in (ROOT, TARGETS, BINS):
+        if role.expires is None or role.expires <= now:
+            return f"{role.name} has expired: renew it, and look why it was not renewed in time"
+        return None
+    left = timedelta(0) if role.expires is None else role.expires - now
+    for limit, text in _SIGNING_EVENT:
+        if left <= limit:
+            return f"{role.name} {text}"
+    return None

@@ -1,0 +1,45 @@
+"""What an operator would copy runs as it stands."""
+
+from __future__ import annotations
+
+import os
+import re
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+from indextrust.repository import Repository
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "index_operator.py"
+
+
+def test_the_example_runs_without_arguments_and_leaves_nothing(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-B", str(EXAMPLE)],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "TMPDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "snapshot 2: 2 files added" in done.stdout
+    assert "nothing to renew yet\nas published: True\n" in done.stdout
+    assert os.listdir(tmp_path) == []
+
+
+def test_the_example_leaves_an_index_as_it_says(tmp_path: Path) -> None:
+    runpy.run_path(str(EXAMPLE))["main"](tmp_path)
+    files = Repository.open(tmp_path / "index").files("demo")
+    assert [(file.version, file.yanked) for file in files] == [
+        ("1.0", "loses data on Tuesdays"),
+        ("1.1", None),
+    ]
+
+
+def test_the_example_is_short_and_uses_public_names_only() -> None:
+    text = EXAMPLE.read_text()
+    assert len(text.splitlines()) < 60
+    modules = re.findall(r"^(?:from|import) (indextrust\S*)", text, re.MULTILINE)
+    assert modules == ["indextrust.ceremony", "indextrust.repository"]

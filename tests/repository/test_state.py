@@ -1,0 +1,130 @@
+"""The state database: its version, its damage, its transactions."""
+
+from __future__ import annotations
+
+import sqlite3
+import stat
+
+import pytest
+from securesystemslib.signer import CryptoSigner
+
+from indextrust.errors import RepositoryError, RepositoryVersionError, StoreError
+from indextrust.repository import Repository
+from indextrust.repository.changes import Add, Remove, encode
+from indextrust.repository.inspect import read_distribution
+from indextrust.repository.state import State
+from tests.repository.place import Place, everything
+
+
+def execute(place: Place, statement: str, *values: object) -> None:
+    db = sqlite3.connect(place.repository.folder / "state.sqlite")
+    with db:
+        db.execute(statement, values)
+    db.close()
+
+
+@pytest.mark.parametrize(
+    ("statement", "found"),
+    [
+        ("UPDATE about SET schema_version = 2", "got 2"),
+        ("UPDATE about SET schema_version = 0", "got 0"),
+        ("DELETE FROM about", "got None"),
+        ("DROP TABLE about", "got None"),
+    ],
+)
+def test_a_state_of_another_version_is_refused_untouched(
+    place: Place, statement: str, found: str
+) -> None:
+    execute(place, statement)
+    before = everything(place.folder)
+    with pytest.raises(RepositoryVersionError, match=f"expected .* version 1, {found}"):
+        place.reopen()
+    assert everything(place.folder) == before
+
+
+def test_a_file_that_is_no_database_is_our_own_damage(place: Place) -> None:
+    (place.repository.folder / "state.sqlite").write_bytes(b"not a database, by far" * 100)
+    with pytest.raises(StoreError, match=r"state\.sqlite: file is not a database"):
+        place.reopen()
+
+
+def test_a_folder_without_state_is_no_repository(place: Place) -> None:
+    (place.repository.folder / "state.sqlite").unlink()
+    with pytest.raises(RepositoryError, match=r"is no repository: it has no state\.sqlite"):
+        place.reopen()
+    with pytest.raises(StoreError, match="no such file"):
+        State(place.repository.folder / "state.sqlite")
+
+
+def test_the_state_is_for_its_owner_alone(place: Place) -> None:
+    mode = (place.repository.folder / "state.sqlite").stat().st_mode
+    assert stat.S_IMODE(mode) == 0o600
+    assert stat.S_IMODE((place.repository.folder / "objects").stat().st_mode) == 0o700
+
+
+def test_a_number_once_allotted_is_never_handed_out_again(place: Place) -> None:
+    state = State(place.repository.folder / "state.sqlite")
+    first = state.allot(["bin-0", "snapshot"], [], 0, "now")
+    second = state.allot(["bin-0"], [], 0, "now")
+    assert first.versions == {"bin-0": 2, "snapshot": 2}
+    assert second.versions == {"bin-0": 3}
+    assert second.publication > first.publication
+    assert state.due("") == ["bin-0", "snapshot"]
+    assert state.role("bin-0").version == 1
+
+
+def test_a_queue_row_that_was_altered_is_noticed_and_nothing_is_published(place: Place) -> None:
+    place.repository.add(place.wheel("demo", "1.0"))
+    execute(place, "UPDATE queue SET change = '{}'")
+    before = everything(place.public)
+    with pytest.raises(StoreError, match="a queue row is damaged"):
+        place.repository.publish()
+    assert everything(place.public) == before
+
+
+def test_a_queue_row_that_gives_a_published_name_other_bytes_is_refused(place: Place) -> None:
+    place.publish(place.wheel("demo", "1.0"))
+    other = place.wheel("demo", "1.0", content="# other\n")
+    file, _ = read_distribution(other, upload_time="2026-01-31T12:00:00Z")
+    insert = "INSERT INTO queue (project, change, queued) VALUES ('demo', ?, 'now')"
+    execute(place, insert, encode(Add(file, 1)))
+    before = everything(place.public)
+    with pytest.raises(RepositoryError, match="is listed with sha256"):
+        place.repository.publish()
+    execute(place, "DELETE FROM files")
+    with pytest.raises(RepositoryError, match="and was published with"):
+        place.repository.publish()
+    assert everything(place.public) == before
+
+
+def test_a_queued_removal_of_what_is_not_there_is_refused(place: Place) -> None:
+    insert = "INSERT INTO queue (project, change, queued) VALUES ('demo', ?, 'now')"
+    execute(place, insert, encode(Remove("demo", "demo-1.0.tar.gz")))  # type: ignore[arg-type]
+    with pytest.raises(RepositoryError, match="is not listed, and a change of it is queued"):
+        place.repository.publish()
+
+
+def test_the_log_says_what_was_published_when(place: Place) -> None:
+    place.publish(place.wheel("demo", "1.0"))
+    place.clock.sleep(hours=1)
+    place.repository.remove("demo", "demo-1.0-py3-none-any.whl")
+    place.repository.publish()
+    db = sqlite3.connect(place.repository.folder / "state.sqlite")
+    query = "SELECT change, started, snapshot FROM queue JOIN publications p ON publication = p.id"
+    rows = db.execute(query + " ORDER BY queue.id").fetchall()
+    db.close()
+    assert [(row[0][:9], *row[1:]) for row in rows] == [
+        ('{"file":{', "2026-01-31T12:00:00Z", 2),
+        ('{"filenam', "2026-01-31T13:00:00Z", 3),
+    ]
+
+
+def test_opening_asks_for_the_online_key_in_force(place: Place) -> None:
+    stranger = CryptoSigner.generate_ed25519()
+    with pytest.raises(RepositoryError, match="expected the online key"):
+        Repository.open(place.repository.folder, online=stranger)
+    read_only = Repository.open(place.repository.folder, clock=place.clock)
+    read_only.add(place.wheel("demo", "1.0"))
+    with pytest.raises(RepositoryError, match="publishing needs the online key"):
+        read_only.publish()
+    assert place.repository.publish().added == 1

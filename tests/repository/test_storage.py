@@ -1,0 +1,210 @@
+"""Files appear whole or not at all, under their names and nowhere else."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from indextrust.errors import StoreError
+from indextrust.repository.storage import FolderStorage, ObjectStore, read_bounded, sweep
+from tests.repository.place import everything
+
+SHA = hashlib.sha256(b"bytes").hexdigest()
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> FolderStorage:
+    (tmp_path / "scratch").mkdir()
+    return FolderStorage(tmp_path / "public", tmp_path / "scratch", tmp_path / "quarantine")
+
+
+@pytest.fixture
+def objects(tmp_path: Path, storage: FolderStorage) -> ObjectStore:
+    return ObjectStore(tmp_path / "objects", tmp_path / "scratch")
+
+
+def test_a_versioned_file_never_gets_other_bytes(storage: FolderStorage) -> None:
+    storage.write_once("metadata/1.x.json", b"one")
+    storage.write_once("metadata/1.x.json", b"one")
+    for other in (b"two", b"one and more", b""):
+        with pytest.raises(StoreError, match="exists with other bytes"):
+            storage.write_once("metadata/1.x.json", other)
+    assert storage.read("metadata/1.x.json", 100) == b"one"
+
+
+def test_replacing_gives_a_reader_the_old_or_the_new_file(storage: FolderStorage) -> None:
+    storage.replace("timestamp.json", b"old")
+    with (storage.public / "timestamp.json").open("rb") as reader:
+        storage.replace("timestamp.json", b"new")
+        assert reader.read() == b"old"
+    assert storage.read("timestamp.json", 100) == b"new"
+
+
+def test_plain_and_hash_prefixed_name_are_one_file_and_the_object_is_another(
+    storage: FolderStorage, objects: ObjectStore
+) -> None:
+    assert objects.keep_bytes(b"bytes") == SHA
+    storage.copy_once(f"files/x/{SHA}.x", objects, SHA)
+    storage.link("files/x/x", f"files/x/{SHA}.x")
+    public = storage.public / "files" / "x"
+    assert (public / "x").stat().st_ino == (public / f"{SHA}.x").stat().st_ino
+    (public / "x").write_bytes(b"EVIL!")  # an intruder edits in place
+    assert objects.read(SHA) == b"bytes"
+
+
+def test_a_plain_name_moves_to_a_new_file_and_back(storage: FolderStorage, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        storage.write_once(f"{name}.x", name.encode())
+    for name in ("a", "a", "b", "a"):
+        storage.link("x", f"{name}.x")
+        assert storage.read("x", 10) == name.encode()
+    assert list((tmp_path / "scratch").iterdir()) == []
+
+
+def test_without_hard_links_there_are_two_copies(
+    storage: FolderStorage, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    storage.write_once("1.x", b"bytes")
+    monkeypatch.setattr(os, "link", refuse)
+    storage.link("x", "1.x")
+    assert storage.read("x", 100) == b"bytes"
+    assert (storage.public / "x").stat().st_nlink == 1
+    assert list((tmp_path / "scratch").iterdir()) == []
+
+
+def test_a_damaged_object_is_not_published(storage: FolderStorage, objects: ObjectStore) -> None:
+    objects.keep_bytes(b"bytes")
+    objects.path(SHA).write_bytes(b"bytez")
+    with pytest.raises(StoreError, match="is damaged"):
+        storage.copy_once("files/x/x", objects, SHA)
+    with pytest.raises(StoreError, match="is damaged"):
+        objects.read(SHA)
+    assert not storage.exists("files/x/x")
+    with pytest.raises(StoreError, match="No such file"):
+        objects.read("f" * 64)
+
+
+def test_something_else_under_a_hash_prefixed_name_is_refused(
+    storage: FolderStorage, objects: ObjectStore
+) -> None:
+    objects.keep_bytes(b"bytes")
+    storage.replace("x", b"longer than it was")
+    with pytest.raises(StoreError, match="exists with other bytes"):
+        storage.copy_once("x", objects, SHA)
+
+
+def test_no_write_goes_through_a_planted_link(storage: FolderStorage, tmp_path: Path) -> None:
+    storage.write_once("files/honest/x", b"x")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (storage.public / "files" / "demo").symlink_to(elsewhere)
+    with pytest.raises(StoreError, match="is not a folder of ours"):
+        storage.write_once("files/demo/x", b"x")
+    assert list(elsewhere.iterdir()) == []
+
+
+def test_replacing_a_planted_link_leaves_its_target_alone(
+    storage: FolderStorage, tmp_path: Path
+) -> None:
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"victim")
+    storage.replace("a", b"a")
+    (storage.public / "timestamp.json").symlink_to(victim)
+    with pytest.raises(StoreError):
+        storage.write_once("timestamp.json", b"victim")
+    storage.replace("timestamp.json", b"new")
+    assert victim.read_bytes() == b"victim"
+    assert storage.read("timestamp.json", 100) == b"new"
+
+
+def test_what_is_set_aside_is_kept(storage: FolderStorage, tmp_path: Path) -> None:
+    storage.replace("files/evil/a", b"a")
+    storage.set_aside("files/evil", "incident")
+    storage.set_aside("files/evil", "incident")  # gone already
+    assert (tmp_path / "quarantine/incident/files/evil/a").read_bytes() == b"a"
+    assert not storage.exists("files/evil")
+
+
+def test_reading_is_bounded_and_never_raises(storage: FolderStorage, tmp_path: Path) -> None:
+    storage.replace("a", b"12345")
+    assert (storage.read("a", 5), storage.read("a", 4)) == (b"12345", None)
+    assert storage.read("missing", 5) is None
+    (storage.public / "link").symlink_to(storage.public / "a")
+    os.mkfifo(storage.public / "pipe")
+    for name in ("link", "pipe", ".", "a/b"):
+        assert read_bounded(storage.public / name, 5) is None
+        assert not storage.matches(name, SHA)
+    assert storage.listing("missing") == storage.listing("a") == []
+
+
+def test_sweeping_removes_what_a_killed_process_left(tmp_path: Path) -> None:
+    keep = tmp_path / "keep"
+    keep.mkdir()
+    sweep(tmp_path / "scratch")
+    (tmp_path / "scratch" / "half").write_bytes(b"")
+    (tmp_path / "scratch" / "folder").mkdir()
+    (tmp_path / "scratch" / "folder" / "x").write_bytes(b"")
+    (tmp_path / "scratch" / "link").symlink_to(keep)
+    sweep(tmp_path / "scratch")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["keep", "scratch"]
+    assert list((tmp_path / "scratch").iterdir()) == []
+
+
+UNPRIVILEGED = """
+import os, sys
+from pathlib import Path
+from indextrust.errors import StoreError
+from indextrust.repository.storage import FolderStorage, sweep
+if os.getuid() == 0:
+    os.setgid(65534)
+    os.setuid(65534)
+folder = Path(sys.argv[1])
+storage = FolderStorage(folder / "public", folder / "scratch", folder / "quarantine")
+for attempt in (
+    lambda: storage.write_once("metadata/2.x.json", b"x"),
+    lambda: storage.replace("metadata/timestamp.json", b"x"),
+    lambda: storage.remove("metadata/timestamp.json"),
+    lambda: storage.set_aside("metadata/timestamp.json", "x"),
+    lambda: sweep(folder / "new"),
+):
+    try:
+        attempt()
+    except StoreError as error:
+        print(error)
+"""
+
+
+def test_an_unwritable_folder_is_named_and_nothing_changes() -> None:
+    with tempfile.TemporaryDirectory() as name:  # pytest's own is closed to other users
+        folder = Path(name)
+        (folder / "scratch").mkdir()
+        storage = FolderStorage(folder / "public", folder / "scratch", folder / "quarantine")
+        storage.replace("metadata/timestamp.json", b"old")
+        folders = [folder, *(path for path in folder.rglob("*") if path.is_dir())]
+        for path in folders:
+            path.chmod(0o555)
+        before = everything(folder)
+        done = subprocess.run(
+            [sys.executable, "-c", UNPRIVILEGED, name],
+            capture_output=True,
+            text=True,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+            check=False,
+        )
+        assert everything(folder) == before
+        for path in folders:
+            path.chmod(0o755)
+    assert done.stderr == ""
+    lines = done.stdout.splitlines()
+    assert len(lines) == 5
+    assert all(line.endswith("Permission denied") and name in line for line in lines)
