@@ -34,6 +34,7 @@ __all__ = [
     "ROOT",
     "SNAPSHOT",
     "TARGETS",
+    "TARGET_PATHS",
     "TIMESTAMP",
     "TOP_LEVEL_ROLES",
     "BinScheme",
@@ -48,6 +49,9 @@ __all__ = [
     "project_of_filename",
     "version_of_filename",
 ]
+
+TARGET_PATHS = ("simple/*/*", "files/*/*")
+"""The profile's two kinds of target path: what targets hands to bins."""
 
 ROOT = "root"
 TIMESTAMP = "timestamp"

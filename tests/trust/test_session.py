@@ -37,6 +37,7 @@ from indextrust.errors import (
 from indextrust.testing import MetadataRepository
 from indextrust.trust import Known, Limits, NotListed, Session, TargetEntry
 from indextrust.trust import session as session_module
+from indextrust.trust.metadata import parse
 from tests.support.drive import Driver
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -694,7 +695,7 @@ def test_what_was_verified_before_is_not_verified_again_and_decides_nothing(
     client.refresh()
     client.find("files/demo/demo-1.0.tar.gz")
     read: list[str] = []
-    original = session_module.parse
+    original = parse
 
     def counting(data: bytes, *, where: str, max_length: int) -> Any:
         read.append(where)

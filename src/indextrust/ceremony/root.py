@@ -22,13 +22,12 @@ from securesystemslib.signer import Key
 
 from indextrust.canonical import canonical
 from indextrust.errors import CeremonyError, InputError
-from indextrust.names import BINS, ROOT, SNAPSHOT, TARGETS, TIMESTAMP, BinScheme
+from indextrust.names import BINS, ROOT, SNAPSHOT, TARGET_PATHS, TARGETS, TIMESTAMP, BinScheme
 from indextrust.repository.plan import SPEC_VERSION, utc
 
 __all__ = [
     "LIFETIME",
     "ONE_TIME_KEYS",
-    "TARGET_PATHS",
     "Plan",
     "bins_role",
     "check_keys",
@@ -42,9 +41,6 @@ LIFETIME = timedelta(days=365)
 
 ONE_TIME_KEYS = 2
 """Keys of targets, and of bins; all of them sign: (2, 2) in PEP 458."""
-
-TARGET_PATHS = ("simple/*/*", "files/*/*")
-"""What targets hands to bins: the profile's two kinds of target path."""
 
 
 def material(key: Key) -> str:

@@ -21,7 +21,15 @@ from tuf.api.metadata import Metadata, Root, Targets
 from tuf.api.serialization import DeserializationError, SerializationError
 
 from indextrust.errors import InputError, RepositoryError
-from indextrust.names import BINS, ROOT, SNAPSHOT, TARGETS, TIMESTAMP, BinScheme
+from indextrust.names import (
+    BINS,
+    ROOT,
+    SNAPSHOT,
+    TARGET_PATHS,
+    TARGETS,
+    TIMESTAMP,
+    BinScheme,
+)
 from indextrust.repository.plan import utc
 from indextrust.repository.roles import SignedRoles
 
@@ -35,7 +43,6 @@ __all__ = [
 ]
 
 T = TypeVar("T", Root, Targets)
-_PATHS = ["simple/*/*", "files/*/*"]
 
 
 @dataclass(frozen=True)
@@ -134,8 +141,10 @@ def _profile(root: Root, targets: Targets, bins: Targets) -> tuple[BinScheme, st
         raise RepositoryError("'targets' and 'bins' must list no target of their own")
     to_bins = targets.delegations.roles if targets.delegations else None
     delegation = (to_bins or {}).get(BINS)
-    if delegation is None or not delegation.terminating or delegation.paths != _PATHS:
-        raise RepositoryError(f"'targets': expected a terminating delegation of {_PATHS} to 'bins'")
+    if delegation is None or not delegation.terminating or delegation.paths != list(TARGET_PATHS):
+        raise RepositoryError(
+            f"'targets': expected a terminating delegation of {TARGET_PATHS} to 'bins'"
+        )
     scheme, keyids, threshold = scheme_of(bins.to_dict().get("delegations", {}))
     for name, role in ((TIMESTAMP, root.roles[TIMESTAMP]), (SNAPSHOT, root.roles[SNAPSHOT])):
         if role.threshold != 1 or role.keyids != keyids:
