@@ -52,9 +52,7 @@ class MetadataRepository:
         self.root = Metadata(Root(expires=year))
         self.timestamp = Metadata(Timestamp(expires=day))
         self.snapshot = Metadata(Snapshot(expires=day))
-        self.targets: dict[str, Metadata[Targets]] = {
-            Targets.type: Metadata(Targets(expires=year))
-        }
+        self.targets: dict[str, Metadata[Targets]] = {Targets.type: Metadata(Targets(expires=year))}
         """Every targets role by name, the top-level one as ``targets``."""
         self.signers: dict[str, list[Signer]] = {}
         """Who signs each role."""
@@ -120,8 +118,12 @@ class MetadataRepository:
     def publish_again(self, role: str) -> bytes:
         """Sign a role as it is now under its present version, over what was published."""
         self._published.discard(role)
-        top = {Root.type: self.root, Timestamp.type: self.timestamp, Snapshot.type: self.snapshot}
-        return self._publish(role, top[role] if role in top else self.targets[role])
+        top: dict[str, Metadata[Any]] = {
+            Root.type: self.root,
+            Timestamp.type: self.timestamp,
+            Snapshot.type: self.snapshot,
+        }
+        return self._publish(role, top.get(role) or self.targets[role])
 
     def publish_snapshot(self) -> bytes:
         """Sign and publish the next version of the snapshot."""

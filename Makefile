@@ -1,0 +1,67 @@
+# Everything a fresh Debian machine needs is set up here: python3 (3.11+), pip, venv and make.
+#
+#   make demo        the whole story on real packages (indextrust demo)
+#   make test        what CI runs: format, lint, types, import directions, tests
+#   make test-long   the same with the tests that take minutes
+#   make bench-client
+#                    the client's cost beside tuf's own Updater, in one run
+#   make conformance SUITE=path/to/tuf-conformance
+#                    the public TUF client conformance suite, from a checkout of yours
+#   make system      Debian packages that some targets need (root, or the names to install)
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+SUITE ?=
+SUITE_VENV := $(VENV)/suite
+
+# command=package pairs, see .ci/system
+SYSTEM := faketime=faketime
+
+.PHONY: demo test test-long bench-client check conformance system clean
+
+demo: $(VENV)/.cli
+	$(BIN)/indextrust demo
+
+test: check
+	$(BIN)/python -m pytest -m "not long"
+
+test-long: check
+	$(BIN)/python -m pytest
+
+bench-client: $(VENV)/.dev
+	$(BIN)/python benchmarks/client.py
+
+check: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+# The suite pins other versions of tuf and pytest than ours, so it lives in a venv of its own,
+# and calls our client, with our python, through tests/conformance/client.
+conformance: system $(VENV)/.dev
+	@test -n "$(SUITE)" || { echo "make conformance SUITE=path/to/a/checkout/of/tuf-conformance" >&2; exit 2; }
+	test -x $(SUITE_VENV)/bin/python || $(PYTHON) -m venv $(SUITE_VENV)
+	$(SUITE_VENV)/bin/python -m pip --quiet --disable-pip-version-check install "$(abspath $(SUITE))"
+	cd "$(abspath $(SUITE))" && "$(CURDIR)/$(SUITE_VENV)/bin/python" -m pytest tuf_conformance \
+		-p no:cacheprovider -o addopts= \
+		--entrypoint "$(CURDIR)/$(BIN)/python $(CURDIR)/tests/conformance/client"
+
+system:
+	.ci/system $(SYSTEM)
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+
+# uv is for the demo's third act. `pip install --group` needs pip 25.1.
+$(VENV)/.cli: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) install --upgrade 'pip>=25.1'
+	$(PIP) install -e '.[cli]' 'uv>=0.13'
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.cli
+	$(PIP) install -e '.[cli]' --group dev
+	touch $@

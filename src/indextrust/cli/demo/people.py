@@ -1,0 +1,168 @@
+"""Those who install: each with a home (trusted index, first-seen memory), in environments.
+
+They run the command that people run, ``indextrust run -- pip install flask``, in a process of
+its own; what they report is its exit code, pip's own words and the summary.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from indextrust.errors import InputError, StoreError
+
+__all__ = ["INDEX", "Environment", "Installation", "Person", "find_uv"]
+
+INDEX = "demo"
+"""The name under which everybody trusts the index."""
+
+_SECONDS = 180
+_LOOK = "import flask; print(getattr(flask, 'STOLEN', 'honest'), flask.__file__)"
+
+
+class Environment:
+    """A virtual environment.
+
+    Args:
+        folder: where it is made.
+        pip: with a pip of its own; without, it is filled from outside, and made faster.
+    """
+
+    def __init__(self, folder: Path, *, pip: bool = False) -> None:
+        self.folder = folder
+        without = [] if pip else ["--without-pip"]
+        _output([sys.executable, "-m", "venv", *without, str(folder)], f"make {folder}")
+
+    @property
+    def python(self) -> Path:
+        """Its interpreter."""
+        return self.folder / "bin" / "python"
+
+    def installed(self) -> list[str]:
+        """Names of what is installed in it, sorted, apart from pip and setuptools."""
+        look = "import importlib.metadata as m; print(*(d.name for d in m.distributions()))"
+        found = _output([str(self.python), "-I", "-c", look], "look around").split()
+        return sorted(set(found) - {"pip", "setuptools"})
+
+    def flask(self) -> str:
+        """``honest``, or what the thief's payload calls itself, as Python imports it."""
+        return _output([str(self.python), "-I", "-c", _LOOK], "import flask").split()[0]
+
+
+@dataclass(frozen=True)
+class Installation:
+    """What came of one ``indextrust run``.
+
+    Args:
+        code: its exit code.
+        words: what the installer printed.
+        summary: what indextrust verified and refused.
+    """
+
+    code: int
+    words: str
+    summary: dict[str, Any]
+
+    def refusals(self) -> list[dict[str, Any]]:
+        """What was refused, in order of time."""
+        return list(self.summary.get("refusals", ()))
+
+    def refused_as(self, *errors: str) -> bool:
+        """Whether something was refused, and as nothing but one of these errors."""
+        kinds = {refusal["error"] for refusal in self.refusals()}
+        return bool(kinds) and kinds <= set(errors)
+
+    def reason(self) -> str:
+        """The line in which the installer itself repeats our reason; empty if it doesn't."""
+        lines = [line.strip() for line in self.words.splitlines() if "indextrust: " in line]
+        return lines[-1] if lines else ""
+
+
+@dataclass(frozen=True)
+class Person:
+    """Somebody with an ``INDEXTRUST_HOME`` of their own.
+
+    Args:
+        home: that folder.
+        tools: the environment whose pip they use.
+    """
+
+    home: Path
+    tools: Environment
+
+    def trust(self, url: str, fingerprint: str) -> None:
+        """Trust the index at `url` from the root with this SHA-256."""
+        command = ["trust", "add", INDEX, url, "--fingerprint", fingerprint, "--json"]
+        _output(_indextrust(*command), "trust the index", env=self._environ())
+
+    def acknowledge(self, filename: str, sha256: str) -> None:
+        """Accept `sha256` for a file remembered with another digest."""
+        command = ["trust", "acknowledge", filename, "--sha256", sha256, "--json"]
+        _output(_indextrust(*command), "acknowledge", env=self._environ())
+
+    def pip_install(self, project: str, into: Environment) -> Installation:
+        """``indextrust run -- pip install PROJECT`` into an environment."""
+        into_other = () if into is self.tools else ("--python", str(into.python))
+        return self._run("pip", *into_other, "install", project)
+
+    def uv_install(self, project: str, into: Environment) -> Installation:
+        """``indextrust run -- uv pip install PROJECT`` into an environment."""
+        return self._run(find_uv(), "pip", "install", "--python", str(into.python), project)
+
+    def _run(self, *child: str) -> Installation:
+        command = _indextrust("run", "--json", "--index", INDEX, "--", *child)
+        done = subprocess.run(  # noqa: S603 - our own words
+            command,
+            capture_output=True,
+            text=True,
+            timeout=_SECONDS,
+            check=False,
+            env=self._environ(),
+        )
+        try:
+            answer = json.loads(done.stdout.splitlines()[-1])
+        except (ValueError, IndexError):
+            raise StoreError(
+                f"indextrust run ended with {done.returncode} and no summary: {done.stderr[-500:]}"
+            ) from None
+        summary = answer.get("summary", {})
+        return Installation(done.returncode, done.stderr, summary)
+
+    def _environ(self) -> dict[str, str]:
+        return {
+            **os.environ,
+            "INDEXTRUST_HOME": str(self.home),
+            "PATH": f"{self.tools.python.parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
+        }
+
+
+def find_uv() -> str:
+    """Where uv is: beside this Python, or on the path.
+
+    Raises:
+        InputError: nowhere.
+    """
+    uv = shutil.which("uv", path=str(Path(sys.executable).parent)) or shutil.which("uv")
+    if uv is None:
+        raise InputError("the demo needs uv beside indextrust:  pip install uv")
+    return uv
+
+
+def _indextrust(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "indextrust", *arguments]
+
+
+def _output(command: list[str], what: str, env: dict[str, str] | None = None) -> str:
+    """What `command` prints. Raises StoreError with its last words if it fails."""
+    done = subprocess.run(  # noqa: S603 - our own words
+        command, capture_output=True, text=True, timeout=_SECONDS, check=False, env=env
+    )
+    if done.returncode != 0:
+        raise StoreError(f"could not {what}: exit code {done.returncode}: {done.stderr[-500:]}")
+    return done.stdout

@@ -1,0 +1,162 @@
+"""The commands of people who install: run, get, verify."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from packaging.utils import canonicalize_name
+from packaging.version import InvalidVersion, Version
+
+from indextrust.cli.exit_codes import REFUSED_IN_RUN
+from indextrust.cli.options import FOLDER, common, index_option, output
+from indextrust.errors import IndextrustError, InputError, NotListedError
+from indextrust.names import project_name
+
+if TYPE_CHECKING:
+    from indextrust.client import ListedFile
+    from indextrust.names import NormalizedName
+    from indextrust.proxy import RunResult
+
+__all__ = ["COMMANDS"]
+
+
+@click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@click.argument("child", nargs=-1, type=click.UNPROCESSED, required=True, metavar="-- CHILD...")
+@index_option
+@common
+def run(child: tuple[str, ...], index: str | None) -> int:
+    """Run a pip or `uv pip` command with everything that it installs verified.
+
+    For example: indextrust run -- pip install flask. Exits with the child's code, or with 90 if
+    something was refused. With --json the child's stdout goes to stderr.
+    """
+    from indextrust.client import TrustedIndexes
+    from indextrust.proxy import run_child
+
+    out = output()
+    client = TrustedIndexes.default().client(index)
+    result = run_child(client, child, output=sys.stderr.buffer if out.json else None)
+    _summarise(result)
+    return REFUSED_IN_RUN if result.refused else result.exit_code
+
+
+@click.command()
+@click.argument("release", metavar="PROJECT==VERSION")
+@click.option(
+    "--to",
+    "folder",
+    type=FOLDER,
+    default=Path(),
+    metavar="DIR",
+    help="Where to put them.  [default: here]",
+)
+@index_option
+@common
+def get(release: str, folder: Path, index: str | None) -> None:
+    """Download the files of a release, verified."""
+    from indextrust.client import TrustedIndexes
+
+    name, version = _release(release)
+    out = output()
+    client = TrustedIndexes.default().client(index)
+    project = client.project(name)
+    wanted = [file for file in getattr(project, "files", ()) if _is_of(file, version)]
+    if not wanted:
+        raise NotListedError(
+            f"{release}: not listed in snapshot {project.snapshot_version}; it may be awaiting "
+            f"publication"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    got: list[dict[str, Any]] = []
+    with out.progress("downloading", total=len(wanted)) as step:
+        for listed in wanted:
+            path = client.download(listed, folder)
+            step.advance(path.name)
+            got.append({"path": str(path), "sha256": listed.file.sha256, "size": listed.file.size})
+    for file in got:
+        out.say(f"{file['path']}  sha256 {file['sha256']}")
+    out.data({"downloaded": got})
+
+
+@click.command()
+@click.argument("files", type=FOLDER, nargs=-1, required=True, metavar="FILE...")
+@index_option
+@common
+def verify(files: tuple[Path, ...], index: str | None) -> int:
+    """Compare files of yours with what the index lists under their names.
+
+    All of them are looked at; the exit code is that of the first that is not what is listed.
+    """
+    from indextrust.client import TrustedIndexes
+
+    out = output()
+    client = TrustedIndexes.default().client(index)
+    results: list[dict[str, Any]] = []
+    code = 0
+    with out.progress("verifying", total=len(files)) as step:
+        for path in files:
+            try:
+                sha256 = client.verify(path).listed.file.sha256
+                results.append({"path": str(path), "sha256": sha256})
+                out.say(f"{path}: as listed, sha256 {sha256}")
+            except IndextrustError as error:
+                described = out.complain(error)
+                results.append({"path": str(path), "error": described})
+                code = code or described["exit_code"]
+            step.advance(path.name)
+    out.data({"files": results})
+    return code
+
+
+COMMANDS: tuple[click.Command, ...] = (run, get, verify)
+
+
+def _release(text: str) -> tuple[NormalizedName, Version]:
+    """Take ``flask==3.1.3`` apart. A name that is not normalised is refused, not corrected."""
+    name, equals, version = text.partition("==")
+    try:
+        if not equals:
+            raise InputError(f"expected PROJECT==VERSION, got {text!r}")
+        return project_name(name), Version(version)
+    except InvalidVersion:
+        raise InputError(f"expected a version after '==', got {version!r}") from None
+    except InputError as error:
+        with contextlib.suppress(InputError):
+            meant = project_name(canonicalize_name(name))
+            raise InputError(f"{error}: write {meant}=={version}") from None
+        raise
+
+
+def _is_of(listed: ListedFile, version: Version) -> bool:
+    return Version(listed.file.version) == version
+
+
+def _summarise(result: RunResult) -> None:
+    """To stderr: stdout is the child's, and may be on its way into a file."""
+    out, summary = output(), result.summary
+    for name in result.removed:
+        out.detail(f"removed from the child's environment: {name}")
+    for file in summary.files:
+        out.detail(f"verified: {file.filename}  sha256 {file.sha256}")
+    size = sum(file.size for file in summary.files)
+    out.note(f"{len(summary.files)} files verified, {size:,} bytes")
+    for notice in summary.notices:
+        out.note(notice)
+    failures = [*summary.refusals, *summary.unreachable]
+    if result.exit_code != 0:
+        failures += summary.not_listed
+    for failure in failures:
+        out.note(f"{failure.title}: {failure.detail}", always=True)
+    told = {failure.detail for failure in failures}
+    for alarm in summary.alarms:
+        if alarm not in told:
+            out.note(f"alarm: {alarm}", always=True)
+    for host in summary.outside:
+        out.note(f"refused: the child tried to reach {host}, not the index", always=True)
+    out.data(
+        {"exit_code": result.exit_code, "refused": result.refused, "summary": summary.to_dict()}
+    )

@@ -1,0 +1,173 @@
+"""The operator's commands: add, remove, yank, publish, renew, status.
+
+``add``, ``remove`` and ``yank`` queue changes and need no key. ``publish`` and ``renew`` sign,
+with the online key alone. A repository that one of them could not change is as it was before.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from indextrust.cli.genesis import ONLINE, init, key_path
+from indextrust.cli.options import FOLDER, common, keys_folder, keys_option, output
+from indextrust.cli.passphrases import Passphrases, passphrase_option
+from indextrust.names import project_of_filename
+
+if TYPE_CHECKING:
+    from indextrust.repository import Published, Repository
+
+__all__ = ["COMMANDS"]
+
+
+@click.command()
+@click.argument("folder", type=FOLDER)
+@click.argument("files", type=FOLDER, nargs=-1, required=True, metavar="FILE...")
+@common
+def add(folder: Path, files: tuple[Path, ...]) -> None:
+    """Queue wheels and sdists for the next publish. All of them, or on an error none."""
+    from indextrust.repository import Repository
+
+    out = output()
+    repository = Repository.open(folder)
+    with out.progress("reading files"):
+        added = repository.add(*files)
+    for file in added:
+        out.say(f"{file.filename}  {file.project} {file.version}  sha256 {file.sha256}")
+    out.say(f"{len(added)} queued; `indextrust publish` signs them")
+    out.data({"added": [dataclasses.asdict(file) for file in added]})
+
+
+@click.command()
+@click.argument("folder", type=FOLDER)
+@click.argument("filename")
+@common
+def remove(folder: Path, filename: str) -> None:
+    """Queue the removal of the file FILENAME from the index."""
+    from indextrust.repository import Repository
+
+    project = project_of_filename(filename)
+    Repository.open(folder).remove(project, filename)
+    out = output()
+    out.say(f"{filename}: listed no more after the next publish")
+    out.data({"removed": {"project": project, "filename": filename}})
+
+
+@click.command()
+@click.argument("folder", type=FOLDER)
+@click.argument("filename")
+@click.option("--reason", default="", metavar="TEXT", help="Shown to people who pin the file.")
+@click.option("--undo", is_flag=True, help="Take an earlier yank back.")
+@common
+def yank(folder: Path, filename: str, reason: str, undo: bool) -> None:
+    """Queue the yank of FILENAME (PEP 592): installed only where it is pinned exactly."""
+    from indextrust.repository import Repository
+
+    project = project_of_filename(filename)
+    repository = Repository.open(folder)
+    out = output()
+    if undo:
+        repository.unyank(project, filename)
+        out.say(f"{filename}: yanked no more after the next publish")
+    else:
+        repository.yank(project, filename, reason)
+        out.say(f"{filename}: yanked after the next publish")
+    yanked = None if undo else reason
+    out.data({"yanked": {"project": project, "filename": filename, "reason": yanked}})
+
+
+@click.command()
+@click.argument("folder", type=FOLDER)
+@keys_option
+@passphrase_option
+@common
+def publish(folder: Path, keys: Path | None, passphrases: Passphrases) -> None:
+    """Sign and publish what is queued."""
+    repository = _open_to_sign(folder, keys, passphrases)
+    with output().progress("publishing"):
+        published = repository.publish()
+    _report(published)
+
+
+@click.command()
+@click.argument("folder", type=FOLDER)
+@keys_option
+@passphrase_option
+@common
+def renew(folder: Path, keys: Path | None, passphrases: Passphrases) -> None:
+    """Sign again what expires soon. To be run every few hours, by a timer."""
+    repository = _open_to_sign(folder, keys, passphrases)
+    with output().progress("renewing"):
+        published = repository.renew()
+    if published is None:
+        output().say("nothing expires soon")
+        output().data({"published": None})
+    else:
+        _report(published)
+
+
+@click.command()
+@click.argument("folder", type=FOLDER)
+@common
+def status(folder: Path) -> None:
+    """Show versions, expiries, what is queued, and warnings."""
+    from indextrust.repository import Repository
+
+    found = Repository.open(folder).status()
+    out = output()
+    out.table(
+        ("role", "version", "expires"),
+        [
+            (role.name, str(role.version), _time(role.expires) or "to be signed")
+            for role in found.roles
+        ],
+    )
+    out.say(f"{found.projects} projects, {found.files} files in {found.bins} bins")
+    out.say(f"{found.queued} changes queued")
+    if found.interrupted:
+        out.say("a publication was interrupted: the next one completes it")
+    for warning in found.warnings:
+        out.say(f"warning: {warning}")
+    roles = [
+        {"name": role.name, "version": role.version, "expires": _time(role.expires)}
+        for role in found.roles
+    ]
+    out.data({"status": {**dataclasses.asdict(found), "roles": roles}})
+
+
+COMMANDS: tuple[click.Command, ...] = (init, add, remove, yank, publish, renew, status)
+
+
+def _open_to_sign(folder: Path, keys: Path | None, passphrases: Passphrases) -> Repository:
+    """The repository with its online key; the passphrase is asked for last."""
+    from indextrust.ceremony import load_signer
+    from indextrust.repository import Repository
+
+    passphrases.only_for([ONLINE])
+    Repository.open(folder)  # a folder that is no repository needs no passphrase
+    path = key_path(keys_folder(folder, keys), ONLINE)
+    signer = load_signer(path, passphrases.of(ONLINE))
+    return Repository.open(folder, online=signer)
+
+
+def _report(published: Published) -> None:
+    out = output()
+    if published.nothing_to_do:
+        out.say("nothing to do")
+    else:
+        out.say(
+            f"published snapshot {published.snapshot_version}: {published.added} files added, "
+            f"{published.removed} removed, {published.changed} changed; "
+            f"{len(published.signed)} roles signed"
+        )
+    for path in published.repaired:
+        out.say(f"repaired: {path} was not as it should be")
+    out.data({"published": dataclasses.asdict(published)})
+
+
+def _time(when: datetime | None) -> str | None:
+    return None if when is None else when.isoformat(timespec="seconds")

@@ -1,0 +1,96 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from indextrust.cli.output import Output
+
+__all__ = ["FOLDER", "common", "index_option", "keys_folder", "keys_option", "output"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+FOLDER = click.Path(path_type=Path, file_okay=True, dir_okay=True)
+"""A path that a room of the library judges, not click: the rooms' errors are the clearer ones."""
+
+
+def output() -> Output:
+    """The running command's `Output`."""
+    found = click.get_current_context().find_object(Output)
+    assert found is not None  # noqa: S101 - run() gives every context one
+    return found
+
+
+def _set(attribute: str) -> Callable[[click.Context, click.Parameter, Any], None]:
+    def callback(ctx: click.Context, _: click.Parameter, value: Any) -> None:
+        found = ctx.find_object(Output)
+        if found is not None and value:
+            setattr(found, attribute, value)
+
+    return callback
+
+
+def common(function: F) -> F:
+    """``--json``, ``-v`` and ``-q``, which every command has."""
+    for option in (
+        click.option(
+            "--json",
+            is_flag=True,
+            is_eager=True,
+            expose_value=False,
+            callback=_set("json"),
+            help="Print the result as one JSON object.",
+        ),
+        click.option(
+            "-v",
+            "--verbose",
+            count=True,
+            is_eager=True,
+            expose_value=False,
+            callback=_set("verbosity"),
+            help="Say more on stderr; twice: tracebacks.",
+        ),
+        click.option(
+            "-q",
+            "--quiet",
+            is_flag=True,
+            is_eager=True,
+            expose_value=False,
+            callback=_set("quiet"),
+            help="Print errors only.",
+        ),
+    ):
+        function = option(function)
+    return function
+
+
+def keys_option(function: F) -> F:
+    """``--keys DIR``: where the key files lie."""
+    return click.option(
+        "--keys",
+        type=FOLDER,
+        metavar="DIR",
+        help="Folder of the key files.  [default: FOLDER-keys, beside the repository]",
+    )(function)
+
+
+def keys_folder(repository: Path, keys: Path | None) -> Path:
+    """The folder given, or the default beside the repository (never inside it)."""
+    if keys is not None:
+        return keys
+    absolute = repository.absolute()
+    return absolute.with_name(f"{absolute.name}-keys")
+
+
+def index_option(function: F) -> F:
+    """``--index NAME``: which trusted index; needless with one."""
+    return click.option(
+        "--index",
+        "index",
+        metavar="NAME",
+        help="The trusted index to use.  [default: the only one]",
+    )(function)
