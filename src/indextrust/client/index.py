@@ -1,0 +1,359 @@
+"""`Client`: an index of our profile, over plain TUF.
+
+A project's document is looked up, fetched and verified as a target, read strictly
+(`indextrust.trust.document`), and every file that it lists is compared with what was seen first
+under its name (`indextrust.trust.memory`). New files are remembered as soon as they are listed.
+
+A file is vouched for by the document's sha256. Where the index also lists it as a target of its
+own (the layout of PEP 458), the two must agree.
+
+A file seen before that is listed with another digest stays in the list with the verdict
+`Changed`; using it raises `ChangedArtifactError`. One that is listed no more is "removed", never
+"unknown".
+"""
+
+from __future__ import annotations
+
+import hashlib
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+from indextrust.client.ports import Clock, Fetcher, MemoryStore, MetadataStore
+from indextrust.client.updater import Refreshed, TufClient, utc_now
+from indextrust.client.urls import base_url
+from indextrust.distribution import DistributionFile
+from indextrust.errors import (
+    InputError,
+    NotListedError,
+    ProfileError,
+    RemovedArtifactError,
+    StoreError,
+)
+from indextrust.names import (
+    NormalizedName,
+    document_path,
+    file_path,
+    metadata_path,
+    project_name,
+    project_of_filename,
+)
+from indextrust.trust import (
+    Limits,
+    NotListed,
+    Remembered,
+    TargetEntry,
+    Unchanged,
+    judge,
+    parse_document,
+)
+from indextrust.trust.memory import Changed, FirstSeen, Verdict
+from indextrust.trust.verdict import check
+
+__all__ = ["Client", "ListedFile", "Project", "Verified"]
+
+_MOST_METADATA = 8_000_000  # bytes of a PEP 658 file
+_CHUNK = 1 << 20
+
+
+@dataclass(frozen=True)
+class ListedFile:
+    """A distribution file on a verified page.
+
+    Args:
+        file: what the page says of it.
+        verdict: how that compares with what was seen first under its name.
+        document: the page's own entry in the metadata, which vouches for it.
+    """
+
+    file: DistributionFile
+    verdict: Verdict
+    document: TargetEntry
+
+
+@dataclass(frozen=True)
+class Project:
+    """A project's verified page.
+
+    Args:
+        name: normalised.
+        versions: PEP 440 versions as listed.
+        files: in the page's order.
+        removed: files seen before that the page lists no more.
+        snapshot_version: the snapshot under which it was read.
+    """
+
+    name: NormalizedName
+    versions: tuple[str, ...]
+    files: tuple[ListedFile, ...]
+    removed: tuple[Remembered, ...]
+    snapshot_version: int
+
+
+@dataclass(frozen=True)
+class Verified:
+    """A local file that is, byte for byte, what the index lists under its name."""
+
+    path: Path
+    listed: ListedFile
+
+
+class Client:
+    """A client of one package index. May be used by several threads.
+
+    Args:
+        url: the index's base URL, above ``metadata/``, ``simple/`` and ``files/``.
+        root: the bootstrap root file, obtained in a way that is trusted.
+        store: for the trusted metadata of this index alone.
+        memory: for what was seen first.
+        fetcher: for metadata, pages and files.
+        name: the index's name on this machine, under which files are remembered.
+        clock: gives the reference time.
+        limits: upper bounds.
+
+    Raises:
+        InputError: a URL that can't be used.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        root: bytes,
+        store: MetadataStore,
+        memory: MemoryStore,
+        fetcher: Fetcher,
+        name: str,
+        clock: Clock = utc_now,
+        limits: Limits | None = None,
+    ) -> None:
+        base = base_url(url)
+        self._limits = limits or Limits()
+        self._tuf = TufClient(
+            base + "metadata/",
+            root=root,
+            store=store,
+            fetcher=fetcher,
+            targets_url=base,
+            clock=clock,
+            limits=self._limits,
+        )
+        self._memory = memory
+        self._name = name
+        self._clock = clock
+
+    def refresh(self) -> Refreshed:
+        """Bring the trusted metadata up to date; see `TufClient.refresh`."""
+        return self._tuf.refresh()
+
+    def project(self, name: str) -> Project | NotListed:
+        """A project's page, every file on it compared with what was seen first.
+
+        Args:
+            name: normalised; use `packaging.utils.canonicalize_name` on what a person typed.
+
+        Raises:
+            InputError: not a normalised project name.
+            RemovedArtifactError: the project was seen before, and its page is listed no more.
+            ProfileError: a page against the rules of the profile.
+            RefusedError, UnreachableError, UnsupportedKeyError, StoreError: as
+                `TufClient.download`.
+        """
+        project = project_name(name)
+        path = document_path(project)
+        entry = self._tuf.target(path)
+        if isinstance(entry, NotListed):
+            remembered = self._memory.remembered(self._name, project)
+            if remembered:
+                raise RemovedArtifactError(
+                    f"the project is listed no more in snapshot {entry.snapshot_version}",
+                    where=project,
+                    expected=f"the files seen before: {', '.join(sorted(remembered))}",
+                )
+            return entry
+        _require_sha256(entry)
+        data = self._tuf.read(entry, max_length=self._limits.document_length)
+        document = parse_document(project, data, max_length=self._limits.document_length)
+        return self._judged(project, document.versions, list(document.files.values()), entry)
+
+    def file(self, filename: str) -> ListedFile:
+        """The listing of one distribution file, whatever the verdict on it.
+
+        Raises:
+            InputError: not the name of a wheel or an sdist.
+            NotListedError: the index lists no such file, and never did that we saw.
+            RemovedArtifactError: it was seen before and is listed no more.
+            and what `project` raises.
+        """
+        project = self.project(project_of_filename(filename))
+        files = () if isinstance(project, NotListed) else project.files
+        for listed in files:
+            if listed.file.filename == filename:
+                return listed
+        for gone in () if isinstance(project, NotListed) else project.removed:
+            if gone.filename == filename:
+                raise RemovedArtifactError(
+                    f"seen before ({gone.first_seen.isoformat(timespec='seconds')}, snapshot "
+                    f"{gone.snapshot_version}) and listed no more",
+                    where=filename,
+                    expected=f"sha256 {gone.sha256}",
+                    got=f"no entry in snapshot {project.snapshot_version}",
+                )
+        raise NotListedError(
+            f"{filename}: not listed in snapshot {project.snapshot_version}; it may be awaiting "
+            f"publication"
+        )
+
+    def download(self, listed: ListedFile, folder: Path) -> Path:
+        """Put a distribution file into `folder` under its own name, verified.
+
+        Args:
+            listed: from `project` or `file`.
+            folder: exists.
+
+        Raises:
+            ChangedArtifactError: it is not what was seen first under this name.
+            ProfileError: page and file target disagree.
+            LengthError, HashMismatchError: other bytes than vouched for came.
+            and what `TufClient.download` raises.
+        """
+        return self._tuf.download(self._vouched(listed), folder / listed.file.filename)
+
+    def metadata(self, listed: ListedFile) -> bytes:
+        """The core metadata beside a distribution file (PEP 658), verified.
+
+        Raises:
+            NotListedError: the page lists none, or the index has no target for it.
+            and what `download` raises.
+        """
+        self._refuse_changed(listed)
+        file = listed.file
+        path = metadata_path(file.project, file.filename)
+        if file.metadata_sha256 is None:
+            raise NotListedError(f"{file.filename}: the index has no core metadata beside it")
+        entry = self._tuf.target(path)
+        if isinstance(entry, NotListed):
+            raise NotListedError(f"{path}: not listed in snapshot {entry.snapshot_version}")
+        _agree(entry, entry.length, file.metadata_sha256)
+        return self._tuf.read(entry, max_length=_MOST_METADATA)
+
+    def verify(self, path: Path) -> Verified:
+        """Compare a local file with what the index lists under its name.
+
+        Raises:
+            LengthError, HashMismatchError: other bytes than the index lists.
+            StoreError: the file can't be read.
+            and what `file` and `download` raise.
+        """
+        length, sha256 = _hashed(path)
+        listed = self.file(path.name)
+        self._vouched(listed)
+        check(_as_target(listed), length, {"sha256": sha256})
+        return Verified(path, listed)
+
+    def acknowledge(self, filename: str, sha256: str) -> None:
+        """A person accepts another digest for a file that was seen before.
+
+        Args:
+            filename: the distribution file.
+            sha256: lower-case hex; compared by the person with what the operator says.
+
+        Raises:
+            InputError: a file that was never seen, or not a digest.
+            StoreError: it could not be remembered.
+        """
+        project = project_of_filename(filename)
+        self._memory.acknowledge(self._name, project, filename, sha256, when=self._clock())
+
+    # -- parts -------------------------------------------------------------------------------
+
+    def _judged(
+        self,
+        project: NormalizedName,
+        versions: tuple[str, ...],
+        files: list[DistributionFile],
+        entry: TargetEntry,
+    ) -> Project:
+        before = self._memory.remembered(self._name, project)
+        new = {file.filename: file.sha256 for file in files if file.filename not in before}
+        after = before
+        if new:
+            self._memory.record(
+                self._name,
+                project,
+                new,
+                when=self._clock(),
+                snapshot_version=entry.snapshot_version,
+            )
+            # another process may have been first, with another digest
+            after = self._memory.remembered(self._name, project)
+        listed = []
+        for file in files:
+            verdict = judge(after.get(file.filename), file.sha256)
+            if file.filename in new and isinstance(verdict, Unchanged):
+                verdict = FirstSeen()
+            listed.append(ListedFile(file, verdict, entry))
+        names = {file.filename for file in files}
+        removed = tuple(before[name] for name in sorted(before) if name not in names)
+        return Project(project, versions, tuple(listed), removed, entry.snapshot_version)
+
+    def _vouched(self, listed: ListedFile) -> TargetEntry:
+        """The entry to verify a file's bytes with: its own target, agreeing with the page, or
+        the page's word where the index lists no files as targets."""
+        self._refuse_changed(listed)
+        file = listed.file
+        entry = self._tuf.target(file_path(file.project, file.filename))
+        if isinstance(entry, NotListed):
+            return _as_target(listed)
+        _agree(entry, file.size, file.sha256)
+        return entry
+
+    @staticmethod
+    def _refuse_changed(listed: ListedFile) -> None:
+        if isinstance(listed.verdict, Changed):
+            raise listed.verdict.error()
+
+
+def _as_target(listed: ListedFile) -> TargetEntry:
+    file, document = listed.file, listed.document
+    return TargetEntry(
+        file_path(file.project, file.filename),
+        file.size,
+        {"sha256": file.sha256},
+        document.role,
+        document.role_version,
+        document.snapshot_version,
+    )
+
+
+def _require_sha256(entry: TargetEntry) -> None:
+    """Profile: every target has a sha256, the hash that installers and lock files use."""
+    if "sha256" not in entry.hashes:
+        raise ProfileError("no sha256", where=entry.path, got=sorted(entry.hashes))
+
+
+def _agree(entry: TargetEntry, size: int, sha256: str) -> None:
+    """Profile: a page and a file's own target say the same of it."""
+    _require_sha256(entry)
+    if (entry.length, entry.hashes["sha256"]) != (size, sha256):
+        raise ProfileError(
+            "the project's page and the file's own target disagree",
+            where=entry.path,
+            expected=f"{size} bytes, sha256 {sha256} (page)",
+            got=f"{entry.length} bytes, sha256 {entry.hashes['sha256']} (target)",
+        )
+
+
+def _hashed(path: Path) -> tuple[int, str]:
+    """Length and sha256 of a local file."""
+    length, digest = 0, hashlib.sha256()
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise InputError(f"{path}: expected a file")
+        with path.open("rb") as file:
+            while piece := file.read(_CHUNK):
+                length += len(piece)
+                digest.update(piece)
+    except OSError as error:
+        raise StoreError(f"can't read {path}: {error.strerror or error}") from error
+    return length, digest.hexdigest()
