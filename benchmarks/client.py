@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 RUNS = 7
 BITS = 14
@@ -52,8 +53,8 @@ class Published:
         key = signer.public_key
         self._meta_file = MetaFile
 
-        def put(name: str, signed: Root | Timestamp | Snapshot | Targets) -> None:
-            metadata: Metadata[Root | Timestamp | Snapshot | Targets] = Metadata(signed)
+        def put(name: str, signed: Any) -> None:
+            metadata: Metadata[Any] = Metadata(signed)
             metadata.sign(signer)
             self.files[name] = metadata.to_bytes(JSONSerializer(compact=True))
 
@@ -106,12 +107,12 @@ class Ours:
             def stream(self, url: str, *, max_length: int) -> Iterator[Iterator[bytes] | Absent]:
                 yield ABSENT
 
-        self._make = lambda: TufClient(
-            "http://repository/",
-            root=files["1.root.json"],
-            store=FileMetadataStore(folder),
-            fetcher=Memory(),
-        )
+        def make() -> TufClient:
+            store, memory = FileMetadataStore(folder), Memory()
+            root = files["1.root.json"]
+            return TufClient("http://repository/", root=root, store=store, fetcher=memory)
+
+        self._make = make
         self.new()
 
     def new(self) -> None:
@@ -140,9 +141,12 @@ class Theirs:
                 return iter([data])
 
         folder.mkdir(exist_ok=True)
-        self._make = lambda: Updater(
-            str(folder), "http://repository/", fetcher=Memory(), bootstrap=files["1.root.json"]
-        )
+
+        def make() -> Updater:
+            root = files["1.root.json"]
+            return Updater(str(folder), "http://repository/", fetcher=Memory(), bootstrap=root)
+
+        self._make = make
         self.new()
 
     def new(self) -> None:

@@ -29,6 +29,7 @@ from indextrust.errors import (
     UnreachableError,
     UnsafePathError,
 )
+from indextrust.testing import MetadataRepository
 from indextrust.trust import Known, NotListed, Persist, TargetEntry
 from indextrust.trust.keys import RoleKeys
 from indextrust.trust.metadata import Targets
@@ -178,7 +179,7 @@ def test_a_signed_hash_can_not_lead_the_request_elsewhere(
     client = stage.client()
     entry = replace(_entry(client), hashes={"sha256": digest})
     stage.requests()
-    with pytest.raises(HashMismatchError, match="not a digest in hex"):
+    with pytest.raises(HashMismatchError, match="no sha256 in hex"):
         client.download(entry, tmp_path / "out")
     assert stage.requests() == []
     assert not (tmp_path / "out").exists()
@@ -615,3 +616,30 @@ def test_the_cache_folder_can_not_be_written(stage: Stage) -> None:
     stage.folder.chmod(0o755)
     client = stage.client()
     assert without_rights(client.refresh).startswith("StoreError: ")
+
+
+@pytest.mark.parametrize("forged", ["a foreign chain", "a version out of nowhere", "garbage"])
+def test_a_cache_that_somebody_else_wrote_is_replaced_by_one_honest_refresh(
+    stage: Stage, forged: str
+) -> None:
+    """The bootstrap root is the anchor, so a forged cache can neither be believed nor block."""
+    cache = stage.folder / "cache"
+    client = stage.client()
+    client.refresh()
+    foreign = MetadataRepository(now=NOW)
+    foreign.publish_root()
+    foreign.publish()
+    (cache / "root.json").write_bytes(
+        {
+            "a foreign chain": foreign.files["2.root.json"],
+            "a version out of nowhere": b'{"signatures":[],"signed":{"version":999}}',
+            "garbage": b"\x00",
+        }[forged]
+    )
+    (cache / "root_history" / "2.root.json").write_bytes(foreign.files["2.root.json"])
+    (cache / "timestamp.json").write_bytes(foreign.files["timestamp.json"])
+    (cache / "snapshot.json").write_bytes(foreign.files["1.snapshot.json"])
+    stage.client().refresh()
+    assert stage.stored()["root.json"] == stage.repository.files["1.root.json"]
+    for role, name in (("timestamp", "timestamp.json"), ("snapshot", "1.snapshot.json")):
+        assert stage.stored()[f"{role}.json"] == stage.repository.files[name]

@@ -51,10 +51,16 @@ def test_an_unknown_algorithm_is_refused_even_beside_a_known_one() -> None:
 def test_every_listed_hash_must_match() -> None:
     with pytest.raises(HashMismatchError, match="wrong sha512"):
         _check(_entry("sha256", sha512="0" * 128), DATA)
-    with pytest.raises(HashMismatchError, match="wrong sha256"):
+    with pytest.raises(HashMismatchError, match="no sha256 in hex"):
         _check(_entry(sha256=hashlib.sha256(DATA).hexdigest().upper()), DATA)
     with pytest.raises(HashMismatchError, match="got none"):
         check(_entry("sha256"), len(DATA), {})
+
+
+@pytest.mark.parametrize("digest", ["../../x", "", "zz", "AB", "ab\n", "\u0661"])
+def test_a_digest_that_is_not_hex_steers_no_request(digest: str) -> None:
+    with pytest.raises(HashMismatchError, match="no sha512 in hex"):
+        algorithms(_entry("sha256", sha512=digest))
 
 
 def test_first_seen_memory_alarms_on_another_digest_and_on_nothing_else() -> None:

@@ -129,19 +129,18 @@ class FileMetadataStore:
 
 
 def _persist_root(folder: int, want: Persist, stored: bytes | None) -> bool:
-    """Keep a verified root in the history, and make it the current one unless that is newer.
+    """Keep a verified root in the history, and make it the current one.
 
-    The session walks from the bootstrap root over the history; where that was damaged it
-    fetches a version again that lies below the current one. The gap is filled and the current
-    root stays: it never falls.
+    It may be older than what stands in ``root.json``: the session walks from the bootstrap root,
+    and where the history was damaged it fetches a version again and goes on to the newest. A
+    ``root.json`` that the chain doesn't reach (a foreign one, a forged one) is replaced for good;
+    else it would keep every other role from being stored, for ever.
     """
-    newest = _version_of(stored)
-    is_older = newest is not None and want.version < newest
-    if not is_older and stored != want.data and _digest(stored) != want.replaces:
+    if stored != want.data and _digest(stored) != want.replaces:
         return False
     with _subfolder(folder, _HISTORY) as history:
         _write(folder, history, metadata_filename(ROOT, want.version), want.data)
-    if not is_older and stored != want.data:
+    if stored != want.data:
         _write(folder, folder, metadata_filename(ROOT), want.data)
     return True
 

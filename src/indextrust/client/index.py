@@ -89,6 +89,27 @@ class Project:
     removed: tuple[Remembered, ...]
     snapshot_version: int
 
+    def file(self, filename: str) -> ListedFile:
+        """The entry of one file, with its verdict.
+
+        Raises:
+            NotListedError: there is no such file, and never was that we saw.
+            RemovedArtifactError: it was seen before and is listed no more.
+        """
+        for listed in self.files:
+            if listed.file.filename == filename:
+                return listed
+        for gone in self.removed:
+            if gone.filename == filename:
+                raise RemovedArtifactError(
+                    f"seen before ({gone.first_seen.isoformat(timespec='seconds')}, snapshot "
+                    f"{gone.snapshot_version}) and listed no more",
+                    where=filename,
+                    expected=f"sha256 {gone.sha256}",
+                    got=f"no entry in snapshot {self.snapshot_version}",
+                )
+        raise _not_listed(filename, self.snapshot_version)
+
 
 @dataclass(frozen=True)
 class Verified:
@@ -186,23 +207,9 @@ class Client:
             and what `project` raises.
         """
         project = self.project(project_of_filename(filename))
-        files = () if isinstance(project, NotListed) else project.files
-        for listed in files:
-            if listed.file.filename == filename:
-                return listed
-        for gone in () if isinstance(project, NotListed) else project.removed:
-            if gone.filename == filename:
-                raise RemovedArtifactError(
-                    f"seen before ({gone.first_seen.isoformat(timespec='seconds')}, snapshot "
-                    f"{gone.snapshot_version}) and listed no more",
-                    where=filename,
-                    expected=f"sha256 {gone.sha256}",
-                    got=f"no entry in snapshot {project.snapshot_version}",
-                )
-        raise NotListedError(
-            f"{filename}: not listed in snapshot {project.snapshot_version}; it may be awaiting "
-            f"publication"
-        )
+        if isinstance(project, NotListed):
+            raise _not_listed(filename, project.snapshot_version)
+        return project.file(filename)
 
     def download(self, listed: ListedFile, folder: Path) -> Path:
         """Put a distribution file into `folder` under its own name, verified.
@@ -357,3 +364,9 @@ def _hashed(path: Path) -> tuple[int, str]:
     except OSError as error:
         raise StoreError(f"can't read {path}: {error.strerror or error}") from error
     return length, digest.hexdigest()
+
+
+def _not_listed(filename: str, snapshot_version: int) -> NotListedError:
+    return NotListedError(
+        f"{filename}: not listed in snapshot {snapshot_version}; it may be awaiting publication"
+    )

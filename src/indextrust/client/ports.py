@@ -86,8 +86,9 @@ class MetadataStore(Protocol):
           stored), or is ``want.data`` already;
         * for roles other than ``root``: the stored root has the version ``want.root_version``.
 
-        A root is also kept under its version, for ever. The current root never falls: an older
-        version fills a gap in the history and changes nothing else.
+        A root is also kept under its version, for ever. The current root may fall: while a
+        damaged history is filled again, or where what was stored is of no chain that the session
+        trusts.
 
         Returns:
             False if another process was faster; nothing was written then.

@@ -123,10 +123,10 @@ class Desk:
         project = await self.project(name)
         if isinstance(project, Problem):
             return project
-        for listed in project.files:
-            if listed.file.filename == filename:
-                return listed
-        problem = not_listed(f"file {filename!r} of {name!r}", project.snapshot_version)
+        try:
+            return project.file(filename)
+        except IndextrustError as error:
+            problem = problem_of(error)
         self._report.failure("file", name, filename, problem)
         return problem
 

@@ -53,7 +53,9 @@ class TamperingServer:
         self._server.owner = self
         bound, number = self._server.server_address[:2]
         self.url = f"http://{bound!s}:{number}/"
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(0.02,), daemon=True
+        )
         self._thread.start()
 
     def tamper(self, path: str, answer: Answer) -> None:

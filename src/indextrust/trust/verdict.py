@@ -9,6 +9,7 @@ Source: TUF specification 5.7.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +27,7 @@ __all__ = [
     "check_length",
 ]
 
+_HEX = re.compile(r"[0-9a-f]+", re.ASCII)
 STRONG = frozenset({"sha256", "sha384", "sha512"})
 ALGORITHMS = STRONG | {"md5", "sha1", "sha224"}
 """Names as in hashlib. The weak ones are checked where they stand beside a strong one."""
@@ -58,8 +60,12 @@ def check_hashes(hashes: Mapping[str, str], *, where: str) -> tuple[str, ...]:
     """The algorithms to compute for `hashes`, sorted.
 
     Raises:
-        HashMismatchError: an algorithm we don't know, or no strong one.
+        HashMismatchError: an algorithm we don't know, no strong one, or a digest that is not
+            lower-case hex.
     """
+    for algorithm, digest in hashes.items():
+        if not _HEX.fullmatch(digest):  # it becomes part of a file name in the request
+            raise HashMismatchError(f"no {algorithm} in hex", where=where, got=digest)
     unknown = set(hashes) - ALGORITHMS
     if unknown or not STRONG & set(hashes):
         raise HashMismatchError(
