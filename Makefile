@@ -25,7 +25,7 @@ demo: $(VENV)/.cli
 	$(BIN)/indextrust demo
 
 test: check
-	$(BIN)/python -m pytest -m "not long"
+	$(BIN)/python -m pytest -n 3 --dist worksteal -m "not long"
 
 test-long: check
 	$(BIN)/python -m pytest

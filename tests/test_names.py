@@ -20,9 +20,9 @@ from indextrust.names import (
     hash_prefixed,
     metadata_filename,
     metadata_path,
+    parse_filename,
     project_name,
     project_of_filename,
-    version_of_filename,
 )
 
 
@@ -68,10 +68,17 @@ def test_a_file_name_says_whose_it_is() -> None:
         )
         == "zope-interface"
     )
-    assert version_of_filename("demo-1.0.0rc1.tar.gz") == "1.0.0rc1"
+    assert parse_filename("demo-1.0.0rc1.tar.gz") == ("demo", "1.0.0rc1")
     for filename in ("demo.whl", "demo-1.0.egg", "demo-1.0.exe", "demo-x.tar.gz", "README"):
         with pytest.raises(InputError):
             project_of_filename(filename)
+
+
+def test_a_name_with_thousands_of_tags_is_refused_unexpanded() -> None:
+    """Tags multiply: 39 * 39 * 39 of them in a name of 250 characters are 59,319."""
+    many = ".".join("a" * 2 for _ in range(25))
+    with pytest.raises(InputError, match="at most 256 tags, got 15625"):
+        parse_filename(f"demo-1.0-{many}-{many}-{many}.whl")
 
 
 @pytest.mark.parametrize(

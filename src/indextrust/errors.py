@@ -102,8 +102,8 @@ class RefusedError(IndextrustError):
         expected: object = None,
         got: object = None,
     ) -> None:
-        self.what = what
-        self.where = where
+        self.what = what = _short(what)
+        self.where = where = _short(where)
         self.expected = None if expected is None else _short(expected)
         self.got = None if got is None else _short(got)
         parts = [f"{where}: {what}" if where else what]

@@ -11,6 +11,7 @@ PEP 458, "PyPI and TUF Metadata"; the packaging specifications on names and file
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -45,9 +46,9 @@ __all__ = [
     "hash_prefixed",
     "metadata_filename",
     "metadata_path",
+    "parse_filename",
     "project_name",
     "project_of_filename",
-    "version_of_filename",
 ]
 
 TARGET_PATHS = ("simple/*/*", "files/*/*")
@@ -66,6 +67,7 @@ CLASSIC_BINS_LIMIT = 256
 _NORMALISED = re.compile(r"[a-z0-9](?:[a-z0-9]|-(?=[a-z0-9]))*", re.ASCII)
 _FILENAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.!+-]*", re.ASCII)
 _MAX_NAME = 200
+_MAX_TAGS = 256
 
 
 def project_name(name: str) -> NormalizedName:
@@ -97,8 +99,17 @@ def check_filename(filename: str) -> str:
     return filename
 
 
-def _parsed(filename: str) -> tuple[NormalizedName, str]:
+def parse_filename(filename: str) -> tuple[NormalizedName, str]:
+    """The normalised project and version in a wheel's or sdist's file name.
+
+    Raises:
+        InputError: not the file name of a wheel or an sdist, or one with more than 256 tags
+            (their sets multiply: a hostile name must not cost seconds).
+    """
     check_filename(filename)
+    tags = [part.count(".") + 1 for part in filename.removesuffix(".whl").split("-")[-3:]]
+    if filename.endswith(".whl") and math.prod(tags) > _MAX_TAGS:
+        raise InputError(f"expected at most {_MAX_TAGS} tags, got {math.prod(tags)}: {filename!r}")
     try:
         if filename.endswith(".whl"):
             name, version, _, _ = parse_wheel_filename(filename)
@@ -112,17 +123,8 @@ def _parsed(filename: str) -> tuple[NormalizedName, str]:
 
 
 def project_of_filename(filename: str) -> NormalizedName:
-    """The normalised project that a wheel's or sdist's file name belongs to.
-
-    Raises:
-        InputError: not the file name of a wheel or an sdist.
-    """
-    return _parsed(filename)[0]
-
-
-def version_of_filename(filename: str) -> str:
-    """The normalised version in a wheel's or sdist's file name. Raises InputError as above."""
-    return _parsed(filename)[1]
+    """The normalised project in a wheel's or sdist's file name. Raises as `parse_filename`."""
+    return parse_filename(filename)[0]
 
 
 def document_path(project: NormalizedName) -> str:

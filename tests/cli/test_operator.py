@@ -97,11 +97,18 @@ def test_serve_serves_the_index_until_it_is_interrupted(index: Place) -> None:
         assert server.stdout is not None
         url = json.loads(server.stdout.readline())["serving"]["url"]
         served = urllib3.request("GET", url + "metadata/1.root.json").data
-        secret = urllib3.request("GET", url + "../state.sqlite", retries=False).status
+        outside = index.repository / "state.sqlite"
+        escapes = ("../state.sqlite", "%2e%2e/state.sqlite", "..%2fstate.sqlite")
+        secrets = [
+            urllib3.request("GET", url + path, retries=False).status
+            for path in (*escapes, f"%2F{outside}", f"/{outside}", f"simple/%2F{outside}")
+        ]
+        document = urllib3.request("GET", url + "simple/index.html").headers["content-type"]
         server.send_signal(2)
         assert server.wait(timeout=30) == 0
     assert served == (index.public / "metadata" / "1.root.json").read_bytes()
-    assert secret == 404
+    assert secrets == [404] * 6
+    assert document == "text/html"
 
 
 def test_quiet_says_nothing_and_still_answers_machines(index: Place) -> None:

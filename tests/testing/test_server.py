@@ -62,3 +62,13 @@ def test_a_taken_port_has_its_own_error(folder: Path) -> None:
         port = int(server.url.rsplit(":", 1)[1].rstrip("/"))
         with pytest.raises(PortInUseError, match=f"127.0.0.1:{port} is taken"):
             TamperingServer(folder, port=port)
+
+
+def test_no_path_leads_out_of_the_folder(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_bytes(b"secret")
+    (tmp_path / "served").mkdir()
+    with TamperingServer(tmp_path / "served") as server:
+        absolute = f"{tmp_path}/secret"
+        for path in (f"%2F{absolute}", f"/{absolute}", "..%2Fsecret", "%2e%2e/secret"):
+            answer = urllib3.request("GET", server.url + path, retries=False)
+            assert (answer.status, answer.data) == (404, b""), path

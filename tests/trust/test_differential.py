@@ -66,6 +66,7 @@ class Histories(RuleBasedStateMachine):
         self.served = dict(self.repository.files)
         self.past = [dict(self.served)]
         self.now = NOW
+        self.reused = False  # whether a version number was published with other bytes
         self._fresh_clients()
 
     def _fresh_clients(self) -> None:
@@ -110,6 +111,7 @@ class Histories(RuleBasedStateMachine):
                 self.repository.snapshot.signed.version
             )
             self.repository.publish_again("timestamp")
+            self.reused = True
         self._serve()
 
     @rule(role=st.sampled_from(["timestamp", "snapshot", "targets", "bins"]))
@@ -119,6 +121,7 @@ class Histories(RuleBasedStateMachine):
             "snapshot": self.repository.snapshot,
         }
         signed = (top.get(role) or self.repository.targets[role]).signed
+        self.reused |= signed.version > 2**20
         signed.version = 1 if signed.version > 2**20 else signed.version + 2**20
         self.repository.publish()
         self._serve()
@@ -179,6 +182,7 @@ class Histories(RuleBasedStateMachine):
 
     @rule(role=st.sampled_from(["snapshot", "bins"]))
     def same_version_other_bytes(self, role: str) -> None:
+        self.reused = True
         metadata: Any = self.repository.targets.get(role, self.repository.snapshot)
         metadata.signed.unrecognized_fields["x-twin"] = len(self.past)
         self.repository.publish_again(role)
@@ -206,6 +210,7 @@ class Histories(RuleBasedStateMachine):
         ours = self._ours()
         Histories.counts["accepted" if ours is None else "refused"] += 1
         if isinstance(ours, STRICTER) or (theirs is None and _own_snapshot_fell(ours)):
+            assert self.reused, repr(ours)
             Histories.counts[f"stricter: {type(ours).__name__}"] += 1
             self.cache.cleanup()
             self._fresh_clients()  # the two histories have parted

@@ -93,7 +93,7 @@ def test_a_file_against_the_profile_refuses_the_document(change: dict[str, Any])
 @pytest.mark.parametrize(
     "fields",
     [{"name": "flask"}, {"name": "Zope-Interface"}, {"meta": {"api-version": "2.0"}}, {"meta": {}},
-     {"versions": [6]}, {"versions": None}, {"files": {}}],
+     {"versions": [6]}, {"versions": ["6\x1b[2J"]}, {"versions": None}, {"files": {}}],
 )  # fmt: skip
 def test_a_document_of_another_shape_is_refused(fields: dict[str, Any]) -> None:
     with pytest.raises((ProfileError, MalformedError)):

@@ -142,6 +142,24 @@ def test_a_pem_key_of_another_form_signs_nothing(spoil: Any) -> None:
         _verify(_role(key), {"id": signer.sign(PAYLOAD).signature})
 
 
+def test_one_rsa_key_in_two_encodings_counts_once() -> None:
+    """The same modulus without the NULL of its algorithm, which cryptography reads as well."""
+    signer = CryptoSigner.generate_rsa()
+    der = base64.b64decode("".join(signer.public_key.keyval["public"].split("\n")[1:-2]))
+    null = bytes.fromhex("300d06092a864886f70d0101010500")
+    assert der[4:19] == null
+    body = bytes.fromhex("300b06092a864886f70d010101") + der[19:]
+    other = base64.encodebytes(b"\x30\x82" + len(body).to_bytes(2, "big") + body).decode()
+    pem = f"-----BEGIN PUBLIC KEY-----\n{other}-----END PUBLIC KEY-----\n"
+    twin = _again(signer.public_key, "twin", pem)
+    signature = signer.sign(PAYLOAD).signature
+    with pytest.raises(SignatureError, match="got 1 valid"):
+        _verify(
+            _role(signer.public_key, twin, threshold=2),
+            {signer.public_key.keyid: signature, "twin": signature},
+        )
+
+
 def test_rsa_keys_verify_too() -> None:
     signer = CryptoSigner.generate_rsa()
     signature = signer.sign(PAYLOAD).signature

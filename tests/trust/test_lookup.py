@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from indextrust.errors import BudgetExceededError, UnsafePathError
 from indextrust.names import BinScheme
 from indextrust.trust.keys import RoleKeys
-from indextrust.trust.lookup import check_target_path, delegations_for, matches, walk
+from indextrust.trust.lookup import Work, check_target_path, delegations_for, matches, walk
 from indextrust.trust.metadata import Delegation, SuccinctDelegation, Targets
 
 NOBODY = RoleKeys((), 1, {})
@@ -102,9 +102,9 @@ def test_a_path_falls_into_the_bin_that_its_hash_names_however_bins_are_delegate
         succinct = SuccinctDelegation(bits, "bin", NOBODY)
         for n in range(40):
             path = f"files/p/p-{n}.tar.gz"
-            found = list(delegations_for(Targets(1, LATER, {}, classic), path))
+            found = list(delegations_for(Targets(1, LATER, {}, classic), path, Work()))
             assert found == [(scheme.bin_of(path), True)]
-            assert list(delegations_for(Targets(1, LATER, {}, succinct), path)) == found
+            assert list(delegations_for(Targets(1, LATER, {}, succinct), path, Work())) == found
 
 
 def test_only_names_that_the_scheme_makes_are_delegated_to() -> None:
@@ -118,7 +118,7 @@ def test_only_names_that_the_scheme_makes_are_delegated_to() -> None:
 @pytest.mark.parametrize(
     "path",
     ["", "/", "/etc/x", "../../etc/x", "a/../b", "a/..", "./a", "a//b", "a/", "a\\b", "..\\x",
-     "a\nb", "a\x00", "a\x7f", "\udc80"],
+     "a\nb", "a\x00", "a\x7f", "a\x85", "\udc80", "a" * 4097],
 )  # fmt: skip
 def test_a_path_that_could_leave_its_base_is_refused(path: str) -> None:
     with pytest.raises(UnsafePathError):
@@ -130,20 +130,33 @@ def test_other_paths_are_fine(path: str) -> None:
     assert check_target_path(path) == path
 
 
-def test_thirty_thousand_hostile_patterns_take_a_bounded_number_of_steps() -> None:
-    """Counted, not timed: each pattern may compare at most len(text) * len(pattern) characters."""
-    pattern = "*a" * 20 + "b"
-    text = "a" * 60
-    compared = 0
+@pytest.mark.parametrize(
+    "patterns",
+    [
+        ["*a" * 20 + "b"] * 30_000,
+        ["*[" + "#" * 1_000_000 + "]"],
+        ["[" * 290_000 + "a" * 1_000_000] * 2,
+        ["*" * 4_000_000 + "b"],
+        ["?" * 50 + "*" * 100 + "c"] * 10_000,
+    ],
+    ids=["stars", "a long set", "open brackets", "only stars", "marks and stars"],
+)
+def test_attack_43_hostile_patterns_run_out_of_steps_and_are_no_answer(patterns: list[str]) -> None:
+    """Counted, not timed: every character compared is a step."""
+    delegations = tuple(_to(f"r{n}", pattern) for n, pattern in enumerate(patterns))
+    tree = {"targets": _targets(*delegations)}
+    with pytest.raises(BudgetExceededError, match="too long to match"):
+        _ask(tree, "a" * 60)
 
-    class Counting(str):
-        def __getitem__(self, key: object) -> str:
-            nonlocal compared
-            compared += 1
-            return str.__getitem__(self, key)  # type: ignore[index]
 
-        def split(self, *args: object) -> list[str]:
-            return [self]
+def test_thirty_thousand_honest_patterns_are_far_from_the_bound() -> None:
+    delegations = [_to(f"r{n}", f"files/project-{n}/*") for n in range(30_000)]
+    tree = {"targets": _targets(*delegations), "r29999": _targets(lists=("files/project-29999/x",))}
+    assert _ask(tree, "files/project-29999/x") == (["targets", "r29999"], "r29999")
 
-    assert not matches(Counting(text), pattern)
-    assert 0 < compared <= len(text) * len(pattern)
+
+def test_no_more_steps_are_taken_than_allowed() -> None:
+    work = Work(steps=100)
+    assert matches("a" * 10, "a*", work)
+    with pytest.raises(BudgetExceededError):
+        matches("a" * 60, "*a*a*a*a*b", work)

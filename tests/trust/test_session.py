@@ -575,6 +575,36 @@ def test_a_timestamp_of_the_same_version_with_other_bytes_is_discarded_and_notic
     ]
 
 
+def test_a_timestamp_of_the_same_version_that_lists_an_older_snapshot_is_discarded_too(
+    repository: MetadataRepository,
+) -> None:
+    repository.publish()
+    client = _client(repository)
+    client.refresh()
+    _resign(
+        repository,
+        "timestamp.json",
+        lambda signed: signed["meta"]["snapshot.json"].update(version=1),
+    )
+    session = client.refresh()
+    assert session.trusted.snapshot.version == 2
+    assert [notice.kind for notice in session.notices] == ["same-version-other-bytes"]
+
+
+def test_a_lost_history_does_not_let_a_server_withhold_the_root_that_is_stored(
+    repository: MetadataRepository,
+) -> None:
+    client = _client(repository)
+    repository.publish_root()
+    client.refresh()
+    client.history.clear()
+    withheld = repository.files.pop("2.root.json")
+    client.refresh()
+    assert client.stored["root"] == withheld
+    assert client.session is not None
+    assert client.session.trusted.root.version == 2
+
+
 def test_unknown_fields_are_kept_and_covered_by_the_signature(
     repository: MetadataRepository,
 ) -> None:

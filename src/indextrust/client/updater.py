@@ -226,6 +226,10 @@ class TufClient:
         """Write a target's bytes to `sink` and judge them. Only if it returns they are good."""
         if self._targets_url is None:
             raise InputError("this client was made without a URL for targets")
+        if entry.length > self._limits.target_length:
+            raise LengthError(
+                "too long", where=entry.path, expected=self._limits.target_length, got=entry.length
+            )
         hashes = {name: hashlib.new(name, usedforsecurity=False) for name in algorithms(entry)}
         url = below(self._targets_url, self._request_path(entry))
         length = 0

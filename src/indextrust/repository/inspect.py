@@ -24,7 +24,7 @@ from packaging.version import InvalidVersion, Version
 
 from indextrust.distribution import DistributionFile
 from indextrust.errors import DistributionError, InputError
-from indextrust.names import NormalizedName, project_of_filename, version_of_filename
+from indextrust.names import NormalizedName, parse_filename
 from indextrust.repository.archives import sdist_metadata, wheel_metadata
 from indextrust.repository.storage import open_regular
 
@@ -55,7 +55,7 @@ def read_distribution(path: Path, *, upload_time: str) -> tuple[DistributionFile
     """
     filename = path.name
     try:
-        project, version = project_of_filename(filename), version_of_filename(filename)
+        project, version = parse_filename(filename)
     except InputError as error:
         raise DistributionError(str(error)) from None
     with open_regular(path) as file:
@@ -85,7 +85,7 @@ def _core_metadata(file: BufferedReader, size: int, filename: str) -> tuple[byte
         return sdist_metadata(file, size, filename), None
     folder, core = wheel_metadata(file, size, filename)
     name, _, version = folder.removesuffix(".dist-info").partition("-")
-    expected = project_of_filename(filename), version_of_filename(filename)
+    expected = parse_filename(filename)
     if (canonicalize_name(name), _normalised(version)) != expected:
         raise DistributionError(
             f"{filename}: expected the metadata folder of {'-'.join(expected)}, got {folder!r}"

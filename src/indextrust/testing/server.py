@@ -71,10 +71,6 @@ class TamperingServer:
         self._answers.clear()
         self._elsewhere.clear()
 
-    def wait(self) -> None:
-        """Block until the server is closed."""
-        self._thread.join()
-
     def close(self) -> None:
         """Stop serving; requests that are being answered are finished."""
         self._server.shutdown()
@@ -111,6 +107,8 @@ class TamperingServer:
                 file = folder / path.removeprefix(prefix)
         if not path or path.endswith("/"):
             file /= "index.html"
+        if path.startswith("/"):  # joined, an absolute path would replace the folder
+            return HTTPStatus.NOT_FOUND
         try:
             return file.read_bytes()
         except OSError:

@@ -17,7 +17,7 @@ from typing import Any
 
 from indextrust.distribution import DistributionFile
 from indextrust.errors import InputError, MalformedError, ProfileError
-from indextrust.names import NormalizedName, project_of_filename, version_of_filename
+from indextrust.names import NormalizedName, parse_filename
 from indextrust.trust.reader import read
 
 __all__ = ["ProjectDocument", "parse_document"]
@@ -63,8 +63,8 @@ def parse_document(
     if tree.get("name") != project:
         raise ProfileError("another project", where=where, expected=project, got=tree.get("name"))
     versions = _field(tree, "versions", list, where)
-    if not all(isinstance(version, str) for version in versions):
-        raise MalformedError("expected strings", where=f"{where}: versions", got=versions)
+    for version in versions:
+        _check_text(version, f"{where}: versions")
     files: dict[str, DistributionFile] = {}
     twins: set[str] = set()
     for number, entry in enumerate(_field(tree, "files", list, where)):
@@ -80,7 +80,7 @@ def parse_document(
 def _file(project: NormalizedName, tree: Any, where: str) -> DistributionFile:
     filename = _text(tree, "filename", where)
     try:
-        owner, version = project_of_filename(filename), version_of_filename(filename)
+        owner, version = parse_filename(filename)
     except InputError as error:
         raise ProfileError("not a distribution's file name", where=where, got=str(error)) from None
     if owner != project:
@@ -135,8 +135,12 @@ def _field(tree: Any, name: str, kind: type, where: str) -> Any:
 def _text(tree: Any, name: str, where: str) -> str:
     """A text that a person or another tool will see: bounded, NFC, printable."""
     text: str = _field(tree, name, str, where)
-    if len(text) > MAX_TEXT or not text.isprintable() or unicodedata.normalize("NFC", text) != text:
-        raise ProfileError(
-            "not plain text", where=f"{where}: {name}", expected="printable, in NFC", got=text
-        )
+    _check_text(text, f"{where}: {name}")
     return text
+
+
+def _check_text(text: Any, where: str) -> None:
+    if not isinstance(text, str):
+        raise MalformedError("expected a string", where=where, got=text)
+    if len(text) > MAX_TEXT or not text.isprintable() or unicodedata.normalize("NFC", text) != text:
+        raise ProfileError("not plain text", where=where, expected="printable, in NFC", got=text)

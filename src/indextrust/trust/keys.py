@@ -38,6 +38,8 @@ _HEX = re.compile(r"(?:[0-9a-fA-F]{2})*", re.ASCII)
 _PEM = re.compile(
     r"-----BEGIN PUBLIC KEY-----\n([A-Za-z0-9+/=\n]+)\n-----END PUBLIC KEY-----\n?", re.ASCII
 )
+# AlgorithmIdentifier of rsaEncryption with NULL (RFC 3279, 2.3.1), as every tool writes it
+_RSA_ENCRYPTION = bytes.fromhex("300d06092a864886f70d0101010500")
 _P = 2**255 - 19
 _L = 2**252 + 27742317777372353535851937790883648493
 # y of the points of order 1, 2, 4 and 8 (RFC 7748, 7; the sign of x is another matter)
@@ -194,4 +196,6 @@ def _material(key: SSlibKey) -> bytes | None:
         if len(der) < 2 * size + 1 or der[-2 * size - 1] != 4:
             return None
         return der[-2 * size :]
+    if key.keytype == "rsa" and der[4:19] != _RSA_ENCRYPTION:
+        return None  # a second encoding of the same key, or one too short to be a key
     return der

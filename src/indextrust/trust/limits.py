@@ -24,6 +24,7 @@ class Limits:
             count, so a client that embeds an old root arrives in the end.
         delegations: delegated roles visited in one lookup.
         document_length: bytes of a project document.
+        target_length: bytes of any target; who signs its length may be a thief.
     """
 
     root_length: int = 512_000
@@ -34,6 +35,7 @@ class Limits:
     root_updates: int = 1024
     delegations: int = 32
     document_length: int = 32_000_000
+    target_length: int = 16_000_000_000
 
     def recorded(self, default: int, length: int | None) -> int:
         """The cap for a file for which signed metadata records `length` bytes, or None."""

@@ -19,9 +19,18 @@ from indextrust.errors import BudgetExceededError, UnsafePathError
 from indextrust.names import ROOT, TARGETS
 from indextrust.trust.metadata import Delegation, SuccinctDelegation, Targets
 
-__all__ = ["NotListed", "Visit", "check_target_path", "delegations_for", "matches", "walk"]
+__all__ = [
+    "NotListed",
+    "Visit",
+    "Work",
+    "check_target_path",
+    "delegations_for",
+    "matches",
+    "walk",
+]
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f\\\ud800-\udfff]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\\\ud800-\udfff]")
+_MAX_PATH = 4096
 
 
 @dataclass(frozen=True)
@@ -47,9 +56,13 @@ def check_target_path(path: str) -> str:
 
     Raises:
         UnsafePathError: empty, absolute, with an empty, ``.`` or ``..`` component, a backslash,
-            a control character or a lone surrogate.
+            a control character (category Cc) or a lone surrogate, or over 4,096 characters.
     """
-    if _CONTROL.search(path) or any(part in {"", ".", ".."} for part in path.split("/")):
+    if (
+        len(path) > _MAX_PATH
+        or _CONTROL.search(path)
+        or any(part in {"", ".", ".."} for part in path.split("/"))
+    ):
         raise UnsafePathError(
             "unsafe target path", where="target path", expected="relative, no '.' or '..'", got=path
         )
@@ -67,8 +80,9 @@ def walk(path: str, *, most: int) -> Generator[Visit, Targets, tuple[str, Target
         The role that lists `path` and its metadata, or None if no role does.
 
     Raises:
-        BudgetExceededError: roles were left to visit.
+        BudgetExceededError: roles were left to visit, or patterns to match.
     """
+    work = Work()
     to_visit = [Visit(TARGETS, ROOT)]
     visited: set[str] = set()
     while to_visit:
@@ -82,7 +96,7 @@ def walk(path: str, *, most: int) -> Generator[Visit, Targets, tuple[str, Target
             return visit.role, targets
         visited.add(visit.role)
         children: list[Visit] = []
-        for name, terminating in delegations_for(targets, path):
+        for name, terminating in delegations_for(targets, path, work):
             children.append(Visit(name, visit.role))
             if terminating:
                 to_visit = []
@@ -91,7 +105,28 @@ def walk(path: str, *, most: int) -> Generator[Visit, Targets, tuple[str, Target
     return None
 
 
-def delegations_for(targets: Targets, path: str) -> Iterator[tuple[str, bool]]:
+class Work:
+    """Steps of pattern matching that one lookup may take, all its roles together.
+
+    Args:
+        steps: characters compared; the default takes well under a second.
+    """
+
+    def __init__(self, steps: int = 2_000_000) -> None:
+        self._left = steps
+
+    def take(self, steps: int) -> None:
+        """Use up `steps`.
+
+        Raises:
+            BudgetExceededError: none are left.
+        """
+        self._left -= steps
+        if self._left < 0:
+            raise BudgetExceededError("the delegations' path patterns take too long to match")
+
+
+def delegations_for(targets: Targets, path: str, work: Work) -> Iterator[tuple[str, bool]]:
     """Names of the roles that `targets` trusts with `path`, in order, and if they terminate.
 
     Succinct roles count as terminating (TAP 15).
@@ -104,47 +139,56 @@ def delegations_for(targets: Targets, path: str) -> Iterator[tuple[str, bool]]:
         return
     parts, hexdigest = path.split("/"), digest.hexdigest()
     for delegation in targets.delegations:
-        if _is_responsible(delegation, parts, hexdigest):
+        if _is_responsible(delegation, parts, hexdigest, work):
             yield delegation.name, delegation.terminating
 
 
-def _is_responsible(delegation: Delegation, parts: list[str], hexdigest: str) -> bool:
+def _is_responsible(delegation: Delegation, parts: list[str], hexdigest: str, work: Work) -> bool:
     if delegation.path_hash_prefixes is not None:
         return hexdigest.startswith(delegation.path_hash_prefixes)
     assert delegation.paths is not None  # noqa: S101 - one of the two, by parsing
-    return any(_matches(parts, pattern) for pattern in delegation.paths)
+    return any(_matches(parts, pattern, work) for pattern in delegation.paths)
 
 
-def matches(path: str, pattern: str) -> bool:
+def matches(path: str, pattern: str, work: Work | None = None) -> bool:
     """Whether `path` matches `pattern`, component by component: no ``*`` crosses a slash.
 
     Case-sensitive on every platform (TUF specification 4.5, "PATHPATTERN").
+
+    Raises:
+        BudgetExceededError: `work` ran out.
     """
-    return _matches(path.split("/"), pattern)
+    return _matches(path.split("/"), pattern, work or Work())
 
 
-def _matches(parts: list[str], pattern: str) -> bool:
+def _matches(parts: list[str], pattern: str, work: Work) -> bool:
     globs = pattern.split("/")
-    return len(globs) == len(parts) and all(map(_glob, parts, globs))
+    return len(globs) == len(parts) and all(
+        _glob(part, glob, work) for part, glob in zip(parts, globs, strict=True)
+    )
 
 
-def _glob(text: str, glob: str) -> bool:
-    """``fnmatch.fnmatchcase``, in time and memory that no hostile pattern can blow up.
+def _glob(text: str, glob: str, work: Work) -> bool:
+    """``fnmatch.fnmatchcase``, with every step counted and nothing compiled or cached.
 
-    One star is tried at a time, so the cost is at most len(text) * len(glob) steps, and nothing
-    is compiled or cached (ATTACK: 30,000 delegations with patterns of many stars).
+    One star is tried at a time; whatever a pattern makes of that, `work` bounds it
+    (ATTACK: 30,000 delegations with patterns of many stars, or of sets a megabyte long).
     """
     if glob == "*":
         return True
+    if glob[:1] not in ("", "*", "?", "[") and text[:1] != glob[0]:
+        return False  # the usual case among many delegations
+    work.take(len(glob))
     pieces = list(_pieces(glob))
     at = mark = 0
     star = retry = -1
     while at < len(text):
-        piece = pieces[mark] if mark < len(pieces) else None
+        piece = pieces[mark] if mark < len(pieces) else ""
+        work.take(1 + len(piece))
         if piece == "*":
             star, retry = mark, at
             mark += 1
-        elif piece is not None and _one(text[at], piece):
+        elif piece and _one(text[at], piece):
             at, mark = at + 1, mark + 1
         elif star >= 0:
             retry += 1
@@ -159,12 +203,13 @@ def _pieces(glob: str) -> Iterator[str]:
 
     A literal character that would read as one of these comes as a set: ``[`` as ``[[]``.
     """
-    at = 0
+    at, last_close = 0, glob.rfind("]")
     while at < len(glob):
         end = at + 1
         if glob[at] == "[":
             body = at + 2 if glob.startswith("!", at + 1) else at + 1
-            close = glob.find("]", body + 1)  # a "]" that comes first belongs to the set
+            # a "]" that comes first belongs to the set
+            close = glob.find("]", body + 1) if body < last_close else -1
             end = close + 1 if close >= 0 else at + 1
         yield "[[]" if glob[at:end] == "[" else glob[at:end]
         at = end

@@ -30,7 +30,7 @@ __all__ = ["MAX_DEPTH", "MAX_DIGITS", "MAX_VALUES", "read", "read_signed"]
 
 MAX_DEPTH = 32
 MAX_DIGITS = 18
-MAX_VALUES = 300_000
+MAX_VALUES = 350_000
 
 _ALL_BUT_BRACKETS_AND_QUOTES = bytes(sorted(set(range(256)) - set(b'[]{}"')))
 _ONE_SHAPE = bytes.maketrans(b"{}", b"[]")

@@ -248,7 +248,8 @@ class Session(_Machine[Trusted]):
         limit = self.limits.root_length
         root = checks.verified_bootstrap(parse(bootstrap, where="bootstrap root", max_length=limit))
         current = bootstrap
-        held = _digest((yield Load(ROOT)))
+        stored = yield Load(ROOT)
+        held = _digest(stored)
         if held is None:
             yield Persist(ROOT, root.version, bootstrap, None, root.version)
             held = _digest(bootstrap)
@@ -256,7 +257,11 @@ class Session(_Machine[Trusted]):
         while True:
             version = root.version + 1
             data = yield Load(ROOT, version)
-            new = _unless_refused(partial(self._next_root, trusted=root), data)
+            verify = partial(self._next_root, trusted=root)
+            new = _unless_refused(verify, data)
+            if new is None and held != _digest(current):
+                data = stored  # the history may be lost, and what it led to not
+                new = _unless_refused(verify, data)
             if new is None:
                 if fetched == self.limits.root_updates:
                     raise BudgetExceededError(
@@ -266,7 +271,7 @@ class Session(_Machine[Trusted]):
                 data = yield from self._fetch(ROOT, version, limit)
                 if data is ABSENT:
                     break
-                new = self._next_root(_bytes(data), trusted=root)
+                new = verify(_bytes(data))
                 fetched += 1
                 yield Persist(ROOT, version, _bytes(data), held, root.version)
                 held = _digest(data)
@@ -294,12 +299,12 @@ class Session(_Machine[Trusted]):
         data = yield from self._fetch_present(TIMESTAMP, None, limit)
         new = verify(data, limit)
         if trusted is not None:
-            checks.timestamp_not_rolled_back(trusted, new)
             if new.version == trusted.version:
                 if data != stored:
                     self._discarded(TIMESTAMP, new.version, data)
                 checks.not_expired(trusted, self.now, TIMESTAMP)
                 return trusted
+            checks.timestamp_not_rolled_back(trusted, new)
         checks.not_expired(new, self.now, TIMESTAMP)
         yield Persist(TIMESTAMP, new.version, data, _digest(stored), root.version)
         return new
