@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import math
 import re
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
@@ -25,6 +26,7 @@ from packaging.utils import (
     parse_sdist_filename,
     parse_wheel_filename,
 )
+from packaging.version import Version
 
 from indextrust.errors import InputError
 
@@ -42,6 +44,7 @@ __all__ = [
     "NormalizedName",
     "check_filename",
     "document_path",
+    "file_identity",
     "file_path",
     "hash_prefixed",
     "metadata_filename",
@@ -106,20 +109,35 @@ def parse_filename(filename: str) -> tuple[NormalizedName, str]:
         InputError: not the file name of a wheel or an sdist, or one with more than 256 tags
             (their sets multiply: a hostile name must not cost seconds).
     """
+    project, version, *_ = _parsed(filename)
+    return project, str(version)
+
+
+def file_identity(filename: str) -> Hashable:
+    """What two spellings of one file's name have in common: project, version, build, tags.
+
+    ``Demo-1.0-py3-none-any.whl`` and ``demo-1.0.0-py3-none-any.whl`` install the same; installers
+    take either. Raises as `parse_filename`.
+    """
+    return _parsed(filename)
+
+
+def _parsed(filename: str) -> tuple[NormalizedName, Version, object, object]:
     check_filename(filename)
     tags = [part.count(".") + 1 for part in filename.removesuffix(".whl").split("-")[-3:]]
     if filename.endswith(".whl") and math.prod(tags) > _MAX_TAGS:
         raise InputError(f"expected at most {_MAX_TAGS} tags, got {math.prod(tags)}: {filename!r}")
     try:
         if filename.endswith(".whl"):
-            name, version, _, _ = parse_wheel_filename(filename)
+            name, version, build, supported = parse_wheel_filename(filename)
         else:
             name, version = parse_sdist_filename(filename)
+            build, supported = (), frozenset()
     except (InvalidWheelFilename, InvalidSdistFilename) as error:
         raise InputError(
             f"expected the name of a wheel or an sdist, got {filename!r}: {error}"
         ) from None
-    return project_name(name), str(version)
+    return project_name(name), version, build, supported
 
 
 def project_of_filename(filename: str) -> NormalizedName:

@@ -141,7 +141,7 @@ def test_core_metadata_that_is_not_there(stage: Stage, user: User) -> None:
     stage.add("simple/demo/index.json", page("demo", entries))
     stage.publish()
     client = user.client()
-    with pytest.raises(NotListedError, match=r"\.metadata: not listed"):
+    with pytest.raises(ProfileError, match="no target vouches for it"):
         client.metadata(client.file(WHL))
 
 
@@ -194,6 +194,45 @@ def test_a_file_that_was_seen_and_changed_is_an_alarm(stage: Stage, user: User) 
 
     fresh = User(stage, "fresh").client()
     assert fresh.download(fresh.file(WHL), user.downloads).read_bytes() == EVIL
+
+
+@pytest.mark.parametrize(
+    "twin",
+    ["Demo-1.0-py3-none-any.whl", "demo-1.0.0-py3-none-any.whl", "DEMO-1-py3-none-any.whl"],
+)
+def test_another_spelling_of_a_file_that_was_seen_is_that_file(
+    stage: Stage, user: User, twin: str
+) -> None:
+    """A thief of the online key lists his wheel under a name that installs the same."""
+    assert user.verdicts()[WHL] is FirstSeen
+    put(stage, {twin: EVIL, SDIST: OTHER})
+    client = user.client()
+    assert user.verdicts() == {twin: Changed, SDIST: Unchanged}
+    with pytest.raises(ChangedArtifactError):
+        client.download(client.file(twin), user.downloads)
+    put(stage, {WHL: GOOD, SDIST: OTHER})
+    assert user.verdicts() == {WHL: Unchanged, SDIST: Unchanged}
+
+
+def test_core_metadata_that_changed_under_an_unchanged_file_is_an_alarm(
+    stage: Stage, user: User
+) -> None:
+    """The wheel is the same; what pip resolves by now asks for another package as well."""
+    good, evil = b"Metadata-Version: 2.1\n", b"Metadata-Version: 2.1\nRequires-Dist: evil\n"
+    for text in (good, evil):
+        entries = [listing(WHL, GOOD, **{"core-metadata": {"sha256": sha256(text)}})]
+        stage.add(f"files/demo/{WHL}.metadata", text)
+        stage.add("simple/demo/index.json", page("demo", entries))
+        stage.publish()
+        client = user.client()
+        listed = client.file(WHL)
+        if text is good:
+            assert client.metadata(listed) == good
+    assert isinstance(listed.verdict, Unchanged)
+    with pytest.raises(ChangedArtifactError, match=r"\.whl\.metadata: changed"):
+        client.metadata(listed)
+    client.acknowledge(f"{WHL}.metadata", sha256(evil))
+    assert client.metadata(listed) == evil
 
 
 def test_the_restored_file_is_silent_for_who_saw_the_good_one(stage: Stage, user: User) -> None:

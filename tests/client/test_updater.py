@@ -618,6 +618,22 @@ def test_the_cache_folder_can_not_be_written(stage: Stage) -> None:
     assert without_rights(client.refresh).startswith("StoreError: ")
 
 
+def test_a_client_that_lives_long_refreshes_when_what_it_trusts_expired(stage: Stage) -> None:
+    client = stage.client()
+    client.refresh()
+    stage.requests()
+    stage.now += timedelta(hours=23)
+    assert isinstance(client.target(WHEEL), TargetEntry)
+    assert stage.requests() == ["metadata/1.bins.json"]
+    stage.now += timedelta(hours=1)
+    with pytest.raises(ExpiredError):
+        client.target(WHEEL)
+    for metadata in (stage.repository.timestamp, stage.repository.snapshot):
+        metadata.signed.expires = stage.now + timedelta(days=1)
+    stage.publish()
+    assert isinstance(client.target(WHEEL), TargetEntry)
+
+
 @pytest.mark.parametrize("forged", ["a foreign chain", "a version out of nowhere", "garbage"])
 def test_a_cache_that_somebody_else_wrote_is_replaced_by_one_honest_refresh(
     stage: Stage, forged: str
@@ -643,3 +659,15 @@ def test_a_cache_that_somebody_else_wrote_is_replaced_by_one_honest_refresh(
     assert stage.stored()["root.json"] == stage.repository.files["1.root.json"]
     for role, name in (("timestamp", "timestamp.json"), ("snapshot", "1.snapshot.json")):
         assert stage.stored()[f"{role}.json"] == stage.repository.files[name]
+
+
+def test_a_target_of_a_length_out_of_bounds_is_refused_unasked(
+    stage: Stage, tmp_path: Path
+) -> None:
+    """The deadline grows with the signed length, so a thief would choose a huge one."""
+    client = stage.client()
+    entry = replace(_entry(client), length=10**17)
+    stage.requests()
+    with pytest.raises(LengthError, match="too long"):
+        client.download(entry, tmp_path / "out")
+    assert stage.requests() == []

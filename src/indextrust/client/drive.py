@@ -100,12 +100,12 @@ def drive(machine: Machine[T], world: World, retry: Retry) -> Done[T] | None:
         try:
             machine.feed(answer)
         except RefusedError as error:
+            if isinstance(error, AlarmError) and isinstance(answer, bytes):
+                world.store.keep_evidence(want.role, answer)
             if any(world.store.load(name) != held[name] for name in held if name != ROOT):
                 retry.lost_race()
                 return None
             if isinstance(error, SignatureError) and retry.second_look:
                 retry.second_look = False
                 return None
-            if isinstance(error, AlarmError) and isinstance(answer, bytes):
-                world.store.keep_evidence(want.role, answer)
             raise

@@ -227,7 +227,8 @@ def _remove_leftovers(folder: int) -> None:
     """Remove what processes that were killed left half-written. Called under the lock."""
     with _subfolder(folder, _TMP) as tmp:
         for name in os.listdir(tmp):
-            os.unlink(name, dir_fd=tmp)
+            with contextlib.suppress(IsADirectoryError):  # not ours; and no reason to stop
+                os.unlink(name, dir_fd=tmp)
 
 
 def _digest(data: bytes | None) -> str | None:

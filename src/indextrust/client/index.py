@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import stat
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,6 +34,7 @@ from indextrust.errors import (
 from indextrust.names import (
     NormalizedName,
     document_path,
+    file_identity,
     file_path,
     metadata_path,
     project_name,
@@ -52,6 +54,7 @@ from indextrust.trust.verdict import check
 
 __all__ = ["Client", "ListedFile", "Project", "Verified"]
 
+_METADATA = ".metadata"
 _MOST_METADATA = 8_000_000  # bytes of a PEP 658 file
 _CHUNK = 1 << 20
 
@@ -184,7 +187,7 @@ class Client:
         path = document_path(project)
         entry = self._tuf.target(path)
         if isinstance(entry, NotListed):
-            remembered = self._memory.remembered(self._name, project)
+            remembered = _distributions(self._memory.remembered(self._name, project))
             if remembered:
                 raise RemovedArtifactError(
                     f"the project is listed no more in snapshot {entry.snapshot_version}",
@@ -230,7 +233,10 @@ class Client:
         """The core metadata beside a distribution file (PEP 658), verified.
 
         Raises:
-            NotListedError: the page lists none, or the index has no target for it.
+            NotListedError: the page lists none.
+            ChangedArtifactError: it, or its file, is not what was seen first under the name. (An
+                installer resolves dependencies by it, so it is remembered like the file.)
+            ProfileError: the page lists one, and no target agrees.
             and what `download` raises.
         """
         self._refuse_changed(listed)
@@ -238,9 +244,18 @@ class Client:
         path = metadata_path(file.project, file.filename)
         if file.metadata_sha256 is None:
             raise NotListedError(f"{file.filename}: the index has no core metadata beside it")
+        seen = self._memory.remembered(self._name, file.project).get(file.filename + _METADATA)
+        verdict = judge(seen, file.metadata_sha256)
+        if isinstance(verdict, Changed):
+            raise verdict.error()
         entry = self._tuf.target(path)
         if isinstance(entry, NotListed):
-            raise NotListedError(f"{path}: not listed in snapshot {entry.snapshot_version}")
+            raise ProfileError(
+                "the page lists core metadata, and no target vouches for it",
+                where=path,
+                expected=f"sha256 {file.metadata_sha256}",
+                got=f"no entry in snapshot {entry.snapshot_version}",
+            )
         _agree(entry, entry.length, file.metadata_sha256)
         return self._tuf.read(entry, max_length=_MOST_METADATA)
 
@@ -262,14 +277,14 @@ class Client:
         """A person accepts another digest for a file that was seen before.
 
         Args:
-            filename: the distribution file.
+            filename: the distribution file, or its core metadata (``….metadata``).
             sha256: lower-case hex; compared by the person with what the operator says.
 
         Raises:
             InputError: a file that was never seen, or not a digest.
             StoreError: it could not be remembered.
         """
-        project = project_of_filename(filename)
+        project = project_of_filename(filename.removesuffix(_METADATA))
         self._memory.acknowledge(self._name, project, filename, sha256, when=self._clock())
 
     # -- parts -------------------------------------------------------------------------------
@@ -281,8 +296,22 @@ class Client:
         files: list[DistributionFile],
         entry: TargetEntry,
     ) -> Project:
-        before = self._memory.remembered(self._name, project)
-        new = {file.filename: file.sha256 for file in files if file.filename not in before}
+        known = self._memory.remembered(self._name, project)
+        before = _distributions(known)
+        spelled = {file_identity(name): name for name in before}
+        names = {
+            # another spelling of a file that was seen is that file
+            file.filename: spelled.get(file_identity(file.filename), file.filename)
+            if file.filename not in before
+            else file.filename
+            for file in files
+        }
+        new = {file.filename: file.sha256 for file in files if names[file.filename] not in before}
+        new |= {
+            name: file.metadata_sha256
+            for file in files
+            if file.metadata_sha256 and (name := file.filename + _METADATA) not in known
+        }
         after = before
         if new:
             self._memory.record(
@@ -293,15 +322,15 @@ class Client:
                 snapshot_version=entry.snapshot_version,
             )
             # another process may have been first, with another digest
-            after = self._memory.remembered(self._name, project)
+            after = _distributions(self._memory.remembered(self._name, project))
         listed = []
         for file in files:
-            verdict = judge(after.get(file.filename), file.sha256)
+            verdict = judge(after.get(names[file.filename]), file.sha256)
             if file.filename in new and isinstance(verdict, Unchanged):
                 verdict = FirstSeen()
             listed.append(ListedFile(file, verdict, entry))
-        names = {file.filename for file in files}
-        removed = tuple(before[name] for name in sorted(before) if name not in names)
+        listed_names = set(names.values())
+        removed = tuple(before[name] for name in sorted(before) if name not in listed_names)
         return Project(project, versions, tuple(listed), removed, entry.snapshot_version)
 
     def _vouched(self, listed: ListedFile) -> TargetEntry:
@@ -319,6 +348,11 @@ class Client:
     def _refuse_changed(listed: ListedFile) -> None:
         if isinstance(listed.verdict, Changed):
             raise listed.verdict.error()
+
+
+def _distributions(remembered: Mapping[str, Remembered]) -> dict[str, Remembered]:
+    """What is remembered of distribution files, without their core metadata."""
+    return {name: seen for name, seen in remembered.items() if not name.endswith(_METADATA)}
 
 
 def _as_target(listed: ListedFile) -> TargetEntry:

@@ -129,7 +129,8 @@ class TrustedIndexes:
         with _errors(self._folder):
             if not self._folder.exists():
                 return []
-            names = sorted(path.parent.name for path in self._folder.glob("*/index.json"))
+            found = (path.parent.name for path in self._folder.glob("*/index.json"))
+            names = sorted(name for name in found if _NAME.fullmatch(name))
         return [self.get(name) for name in names]
 
     def get(self, name: str) -> TrustedIndex:
@@ -148,7 +149,7 @@ class TrustedIndexes:
         try:
             tree = json.loads(data)
             index = TrustedIndex(name, base_url(tree["url"]), _fingerprint(tree["fingerprint"]))
-        except (ValueError, LookupError, TypeError, AttributeError) as error:
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             raise StoreError(f"{path} is damaged: {error}") from error
         return index
 

@@ -156,7 +156,10 @@ class SqliteMemory:
             self._close()
 
     def _check(self) -> None:
-        """Refuse a damaged file: a lost page would read as a file that was never seen."""
+        """Refuse a file whose damage SQLite can see: a lost page would read as "never seen".
+
+        A flipped bit inside a row is not of that kind; rows carry no checksum of their own.
+        """
         (application,) = self._connection.execute("PRAGMA application_id").fetchone()
         (version,) = self._connection.execute("PRAGMA user_version").fetchone()
         if application != _APPLICATION_ID:
@@ -174,7 +177,7 @@ class SqliteMemory:
             time = datetime.fromisoformat(when)
             if time.tzinfo is None or not SHA256_HEX.fullmatch(sha256):
                 raise ValueError("not a time with a time zone and a sha256")
-        except ValueError as error:
+        except (ValueError, TypeError) as error:
             raise StoreError(
                 f"first-seen memory {self._path}: damaged at {filename!r}: {error}"
             ) from None
@@ -196,7 +199,7 @@ class SqliteMemory:
     def _errors(self) -> Iterator[None]:
         try:
             yield
-        except (sqlite3.Error, OSError) as error:
+        except (sqlite3.Error, OSError, UnicodeError) as error:
             raise StoreError(f"first-seen memory {self._path}: {error}") from error
 
 

@@ -124,18 +124,19 @@ class TufClient:
         with self._lock:
             session = self._session = self._refreshed(Retry())
         trusted = session.trusted
-        roles = (trusted.root, trusted.timestamp, trusted.snapshot, trusted.targets)
         return Refreshed(
             trusted.root.version,
             trusted.timestamp.version,
             trusted.snapshot.version,
             trusted.targets.version,
-            min(role.expires for role in roles),
+            trusted.expires,
             tuple(session.notices),
         )
 
     def target(self, path: str) -> TargetEntry | NotListed:
-        """What the trusted metadata says of a target path; refreshes first if nothing did yet.
+        """What the trusted metadata says of a target path.
+
+        Refreshes first if nothing did yet, or if what was trusted has expired meanwhile.
 
         Raises:
             UnsafePathError: a path that could leave its base; nothing is requested.
@@ -208,7 +209,7 @@ class TufClient:
 
     def _current(self) -> Session:
         with self._lock:
-            if self._session is None:
+            if self._session is None or self._clock() >= self._session.trusted.expires:
                 self._session = self._refreshed(Retry())
             return self._session
 

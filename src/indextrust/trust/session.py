@@ -100,6 +100,12 @@ class Trusted:
     snapshot: Snapshot
     targets: Targets
 
+    @property
+    def expires(self) -> datetime:
+        """When the first of the four expires; from then on none of it may be used."""
+        roles = (self.root, self.timestamp, self.snapshot, self.targets)
+        return min(role.expires for role in roles)
+
 
 class Known:
     """What earlier sessions of this process verified: it saves work, and decides nothing.
