@@ -153,3 +153,31 @@ def test_two_roots_of_one_event_must_follow_each_other(
         check_event(replace(third, root=(*second.root, *third.root)), roles, now=NOW)
     with pytest.raises(CeremonyError, match="'root': expected version 2, got 3"):
         check_event(third, roles, now=NOW)
+
+
+def test_a_key_that_was_dropped_never_comes_back(
+    roles: SignedRoles, keyholders: list[CryptoSigner], online: CryptoSigner
+) -> None:
+    second_key, third_key = (CryptoSigner.generate_ed25519().public_key for _ in range(2))
+    second = rotate(roles, keyholders, second_key, now=NOW)
+    known = replace(second, root=(*roles.root, *second.root))
+    disguised = SSlibKey("12" * 32, "ed25519", "ed25519", online.public_key.keyval)
+    for back in (online.public_key, disguised):
+        with pytest.raises(CeremonyError, match="last listed by root 1, would come back"):
+            rotate(known, keyholders, back, now=NOW)
+    third = rotate(known, keyholders, third_key, now=NOW)
+    known = replace(third, root=(*known.root, *third.root))
+    for back in (online.public_key, second_key):
+        with pytest.raises(CeremonyError, match="would come back"):
+            rotate(known, keyholders, back, now=NOW)
+    rotate(known, keyholders, third_key, now=NOW)
+
+
+def test_a_keyholder_who_was_dropped_does_not_come_back(
+    roles: SignedRoles, keyholders: list[CryptoSigner], online: CryptoSigner
+) -> None:
+    keys = [keyholder.public_key for keyholder in keyholders]
+    second = rotate(roles, keyholders, online.public_key, new_root_keys=keys[:2], now=NOW)
+    known = replace(second, root=(*roles.root, *second.root))
+    with pytest.raises(CeremonyError, match=f"the old key {keys[2].keyid}"):
+        rotate(known, keyholders, online.public_key, new_root_keys=keys, now=NOW)

@@ -76,7 +76,7 @@ def test_without_a_signer_or_with_one_key_id_twice_nothing_is_signed(
         sign_role(ROLE, [keyholders[0], twin])
 
 
-@pytest.mark.parametrize("bad", [1.5, object(), "a\nb", "\x00", "\ud800"])
+@pytest.mark.parametrize("bad", [1.5, object(), "\ud800"])
 def test_what_clients_could_not_parse_is_not_signed(bad: object, online: CryptoSigner) -> None:
     with pytest.raises(InputError, match="'targets' can't be signed"):
         sign_role({**ROLE, "x-note": bad}, [online])

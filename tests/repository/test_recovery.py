@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -265,6 +266,47 @@ def test_a_link_that_the_thief_planted_leads_nowhere(shop: Place, tmp_path: Path
     reaches_only(shop, "demo", [DEMO])
 
 
+def test_a_version_at_the_end_of_the_limit_blinds_no_later_audit(shop: Place) -> None:
+    metadata = shop.public / "metadata"
+    for version in (2**52, 2**52 + 1, 2**53):
+        (metadata / f"{version}.snapshot.json").write_bytes(b"")
+    for _ in range(2):
+        shop.repository.restore()
+        assert shop.repository.audit().clean
+    assert 2**52 < shop.versions()["snapshot"] < 2**52 + 10
+    client(shop).refresh()
+
+
+def test_of_a_bin_full_of_rubbish_a_hundred_entries_are_named_and_the_rest_counted(
+    shop: Place,
+) -> None:
+    version = shop.versions()["bin-0"]
+    path = shop.public / f"metadata/{version}.bin-0.json"
+    tree = json.loads(path.read_bytes())
+    tree["signed"]["targets"].update({f"rubbish/{number}": None for number in range(1000)})
+    path.write_text(json.dumps(tree))
+    faults = shop.repository.audit().faults
+    assert len(faults) == 101
+    assert faults[-1] == "bin-0: 1000 such entries, of which 100 are named"
+
+
+def test_what_no_client_would_read_is_not_read_by_the_audit(shop: Place) -> None:
+    version = shop.versions()["bin-0"]
+    path = shop.public / f"metadata/{version}.bin-0.json"
+    tree = json.loads(path.read_bytes())
+    path.write_text(json.dumps({**tree, "signatures": [0] * 400_000}))
+    assert shop.repository.audit().faults == (f"bin-0: {version}.bin-0.json can't be read",)
+    timestamp = shop.public / "metadata/timestamp.json"
+    timestamp.write_bytes(timestamp.read_bytes() + b" " * 20_000)
+    assert shop.repository.audit().faults == ("the served timestamp leads to no readable snapshot",)
+
+
+def test_the_audit_looks_at_metadata_and_restoring_at_every_byte(shop: Place) -> None:
+    (shop.public / DEMO_FILE).write_bytes(b"altered, and signed by nobody")
+    assert shop.repository.audit().clean
+    assert DEMO_FILE in shop.repository.restore().repaired
+
+
 # -- a tampered public folder, the key is safe -----------------------------------------------
 
 
@@ -295,6 +337,56 @@ def test_restoring_puts_back_every_altered_missing_and_swapped_file(shop: Place)
         )
     )
     assert shop.repository.restore().repaired == ()
+
+
+def test_restoring_leaves_nothing_that_is_not_the_repositorys(shop: Place, tmp_path: Path) -> None:
+    shop.repository.renew(timedelta(days=2))  # there are older versions now
+    good = everything(shop.public)
+    digest = hashlib.sha256(b"<script>").hexdigest()
+    planted = [
+        "evil.html",
+        ".htaccess",
+        f"{digest}.html",
+        f"simple/{digest}.html",
+        "metadata/evil.html",
+        "metadata/.htaccess",
+        "metadata/1.timestamp.json",
+        "metadata/01.snapshot.json",
+        "metadata/1.bin-9.json",
+        "metadata/1000.snapshot.json.html",
+    ]
+    for name in planted:
+        (shop.public / name).write_bytes(b"<script>")
+    (tmp_path / "secret").write_bytes(b"secret")
+    links = ["link", "metadata/1.bin-0.json"]
+    (shop.public / links[1]).unlink()
+    for name in links:
+        (shop.public / name).symlink_to(tmp_path / "secret")
+    (shop.public / "folder").mkdir()
+    repaired = shop.repository.restore().repaired
+    assert {*planted, *links, "folder"} == set(repaired)
+    now = everything(shop.public)
+    assert not {*planted, "link", "folder"} & now.keys()
+    assert good.keys() - {*links} <= now.keys()
+    assert not any(path.is_symlink() for path in shop.public.rglob("*"))
+    (incident,) = (shop.repository.folder / "quarantine").iterdir()
+    assert (incident / "metadata/.htaccess").read_bytes() == b"<script>"
+    client(shop).refresh()
+
+
+def test_restoring_gets_past_a_loop_of_links(shop: Place) -> None:
+    shutil.rmtree(shop.public / "metadata")
+    (shop.public / "metadata").symlink_to("metadata")
+    shop.repository.restore()
+    assert shop.repository.audit().clean
+    client(shop).refresh()
+
+
+def test_every_publication_serves_every_root(shop: Place) -> None:
+    recover(shop)
+    (shop.public / "metadata/1.root.json").unlink()
+    shop.publish(shop.wheel("demo", "2.0"))
+    assert (shop.public / "metadata/1.root.json").read_bytes() == shop.roles.root[0]
 
 
 def test_restoring_heals_a_public_folder_that_is_gone(shop: Place) -> None:

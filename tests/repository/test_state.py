@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import sqlite3
 import stat
+from pathlib import Path
 
 import pytest
 from securesystemslib.signer import CryptoSigner
 
+from indextrust.distribution import DistributionFile
 from indextrust.errors import RepositoryError, RepositoryVersionError, StoreError
+from indextrust.names import NormalizedName
 from indextrust.repository import Repository
-from indextrust.repository.changes import Add, Remove, encode
+from indextrust.repository.changes import Add, Change, Remove, Yank, encode
 from indextrust.repository.inspect import read_distribution
 from indextrust.repository.state import State
 from tests.repository.place import Place, everything
@@ -69,7 +72,7 @@ def test_a_number_once_allotted_is_never_handed_out_again(place: Place) -> None:
     assert first.versions == {"bin-0": 2, "snapshot": 2}
     assert second.versions == {"bin-0": 3}
     assert second.publication > first.publication
-    assert state.due("") == ["bin-0", "snapshot"]
+    assert state.due("", "9999") == ["bin-0", "snapshot"]
     assert state.role("bin-0").version == 1
 
 
@@ -128,3 +131,32 @@ def test_opening_asks_for_the_online_key_in_force(place: Place) -> None:
     with pytest.raises(RepositoryError, match="publishing needs the online key"):
         read_only.publish()
     assert place.repository.publish().added == 1
+
+
+DEMO = NormalizedName("demo")
+
+
+@pytest.mark.parametrize("text", ["===\x01", ">=3\n", "\ud800"])
+def test_what_the_queue_would_not_give_back_is_not_queued(place: Place, text: str) -> None:
+    file = DistributionFile(
+        DEMO, "demo-1.0.tar.gz", "1.0", 1, "00" * 32, "2026-01-31T12:00:00Z", requires_python=text
+    )
+    state = State(place.repository.folder / "state.sqlite")
+    changes: list[Change] = [Add(file), Yank(DEMO, "demo-1.0.tar.gz", text)]
+    for change in changes:
+        with pytest.raises(RepositoryError, match=r"'demo-1.0.tar.gz' can't be queued"):
+            state.enqueue([Remove(DEMO, "demo-2.0.tar.gz"), change], "2026-01-31T12:00:00Z")
+    assert state.pending().changes == ()
+    place.publish(place.wheel("demo", "1.0"))  # the queue is not stuck
+
+
+@pytest.mark.parametrize("name", ["what?", "%41", "a#b", "x?mode=memory"])
+def test_the_state_lies_in_its_folder_whatever_the_folder_is_called(
+    tmp_path: Path, name: str
+) -> None:
+    (tmp_path / name).mkdir()
+    place = Place(tmp_path / name)
+    place.publish(place.wheel("demo", "1.0"))
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert (place.repository.folder / "state.sqlite").stat().st_size > 0
+    assert place.reopen().projects() == ["demo"]

@@ -143,7 +143,7 @@ def test_reading_is_bounded_and_never_raises(storage: FolderStorage, tmp_path: P
     os.mkfifo(storage.public / "pipe")
     for name in ("link", "pipe", ".", "a/b"):
         assert read_bounded(storage.public / name, 5) is None
-        assert not storage.matches(name, SHA)
+        assert not storage.matches(name, 5, SHA)
     assert storage.listing("missing") == storage.listing("a") == []
 
 
@@ -208,3 +208,35 @@ def test_an_unwritable_folder_is_named_and_nothing_changes() -> None:
     lines = done.stdout.splitlines()
     assert len(lines) == 5
     assert all(line.endswith("Permission denied") and name in line for line in lines)
+
+
+def test_nothing_is_removed_through_a_link_out_of_the_public_folder(
+    storage: FolderStorage, tmp_path: Path
+) -> None:
+    storage.replace("files/y/y", b"bytes")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "x").write_bytes(b"somebody's")
+    (storage.public / "files" / "x").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(StoreError, match="files/x is not a folder of ours"):
+        storage.remove("files/x/x")
+    assert (tmp_path / "elsewhere" / "x").read_bytes() == b"somebody's"
+    storage.remove("files/y/y")
+    assert storage.listing("files/y") == []
+    storage.remove("files/y/y")
+    storage.remove("files/gone/x")
+
+
+def test_a_loop_of_links_has_no_names_in_it(storage: FolderStorage) -> None:
+    storage.public.mkdir()
+    (storage.public / "metadata").symlink_to("metadata")
+    assert storage.listing("metadata") == []
+
+
+def test_a_file_of_another_size_is_told_apart_unread(storage: FolderStorage) -> None:
+    storage.replace("x", b"bytes")
+    assert storage.matches("x", 5, SHA)
+    assert not storage.matches("x", 4, SHA)
+    assert storage.keeps_its_name("x", SHA)
+    os.truncate(storage.public / "x", 1 << 40)  # a terabyte of nothing: hashing it takes hours
+    assert not storage.matches("x", 5, SHA)
+    assert not storage.keeps_its_name("x", SHA)

@@ -2,8 +2,8 @@
 
 Independent of the code that built and signed: the files are read back by python-tuf, and every
 signature is verified again, as a client verifies it. Beyond what a client checks, this also asks
-what only a keyholder cares about: that no key that was replaced is listed anywhere any more, and
-that no one-time key was used twice.
+what only a keyholder cares about: that no key that was replaced is listed anywhere any more, that
+none comes back later, and that no one-time key was used twice.
 
 Pure: bytes and a time in; nothing, or a refusal, out.
 
@@ -112,7 +112,8 @@ def check_event(roles: SignedRoles, current: SignedRoles | None, *, now: datetim
     Raises:
         CeremonyError: the chain does not verify from `current` on; a version that isn't the
             next one; something expired; keys that a root must not list; a replaced online key
-            or a used one-time key that is still listed.
+            or a used one-time key that is still listed; a key that a root in `current` once
+            listed and a later one did not.
     """
     chain = roles if current is None else _joined(current, roles)
     new = read_roles(chain)
@@ -133,8 +134,9 @@ def check_event(roles: SignedRoles, current: SignedRoles | None, *, now: datetim
     ):
         if version != (before or 0) + 1:
             raise CeremonyError(f"{name!r}: expected version {(before or 0) + 1}, got {version}")
-    if old is not None:
+    if current is not None and old is not None:
         _check_replaced(old, new)
+        _check_returned(current, new)
 
 
 def _check_replaced(old: OfflineRoles, new: OfflineRoles) -> None:
@@ -152,6 +154,25 @@ def _check_replaced(old: OfflineRoles, new: OfflineRoles) -> None:
                     f"the old {what} key {key.keyid} would stay in force: it is listed "
                     f"as {listed[material(key)]}"
                 )
+
+
+def _check_returned(current: SignedRoles, new: OfflineRoles) -> None:
+    """A key that was dropped at any time stays out, as far back as the roots in `current` go."""
+    dropped: dict[str, tuple[str, int]] = {}
+    before: dict[str, str] = {}
+    for data in current.root:
+        root = _parse(data, ROOT, Root).signed
+        listed = {material(key): key.keyid for key in root.keys.values()}
+        gone = {value: (keyid, root.version - 1) for value, keyid in before.items()}
+        dropped = {k: v for k, v in {**gone, **dropped}.items() if k not in listed}
+        before = listed
+    for key in new.listed_keys:
+        if material(key) in dropped:
+            keyid, version = dropped[material(key)]
+            raise CeremonyError(
+                f"the old key {keyid}, last listed by root {version}, would come back: it is "
+                f"listed as {key.keyid}"
+            )
 
 
 def _joined(current: SignedRoles, roles: SignedRoles) -> SignedRoles:

@@ -88,7 +88,8 @@ def rotate(
     new roles: an online key or a root key that was left out is revoked.
 
     Args:
-        current: the roles in force; its last root must be the newest there is.
+        current: the roles in force; its last root must be the newest there is. Give every root
+            since the first: a key that one of them listed and a later one did not is refused.
         keyholders: those who sign, in any order: enough of the old root's keys *and* enough of
             the new one's. Somebody whose key is being removed may still sign as an old one.
         online: public key of timestamp, snapshot and all bins from now on; the same as before
@@ -103,7 +104,7 @@ def rotate(
     Raises:
         CeremonyError: `current` does not verify; either threshold is not met; a signer whose
             key is in neither root, or who fails; keys that a root must not have; a replaced key
-            that would stay in force under another key id.
+            that would stay in force, or come back, under whatever key id.
         InputError: a time without a time zone.
     """
     old = read_roles(current)

@@ -4,6 +4,9 @@ The question after a compromise is not whether the served metadata verifies (a t
 online key signs well), but whether it says what the operator published. Both sides of the
 comparison are plain mappings from target path to length and digest, so one of them can come
 from a checkpoint that was kept off the server.
+
+It is metadata that is compared: what is *signed* for each target. The files themselves are not
+read here; a client refuses one whose bytes were altered, and `Repository.restore` hashes them all.
 """
 
 from __future__ import annotations
@@ -39,7 +42,7 @@ class Audit:
 
     @property
     def clean(self) -> bool:
-        """Whether there is no difference at all."""
+        """Whether the served metadata signs what it should. The files' bytes were not looked at."""
         return not (self.added or self.changed or self.removed or self.faults)
 
 

@@ -3,6 +3,7 @@
 The order is the guarantee. A reader sees the old index until the last step, and the new one
 from then on; a process killed anywhere in between leaves the old one.
 
+0. What clients would refuse to read in a project's document is refused; nothing has changed.
 1. One transaction uses up a version number for every role that will be signed, and the names of
    the new files. A number is never handed out twice, so no version ever has two contents.
 2. Distribution files, documents and pages are written; those of targets under names that carry
@@ -74,6 +75,7 @@ from indextrust.repository.signing import sign_role
 from indextrust.repository.state import Pending, State
 from indextrust.repository.storage import FolderStorage, ObjectStore
 from indextrust.trust import ABSENT, STORED, Done, Fetch, Limits, Load, Lookup, Session
+from indextrust.trust.document import parse_document
 
 __all__ = ["Publisher", "check_unchanged"]
 
@@ -92,7 +94,7 @@ def check_unchanged(state: State, storage: FolderStorage) -> None:
     """
     role = state.role(TIMESTAMP)
     name = METADATA + metadata_filename(TIMESTAMP)
-    if not storage.exists(name) or storage.matches(name, role.sha256):
+    if not storage.exists(name) or storage.matches(name, role.length, role.sha256):
         return
     version = stated_versions(storage).get(TIMESTAMP)
     if state.interrupted() is not None and version is not None and version <= role.allotted:
@@ -102,6 +104,18 @@ def check_unchanged(state: State, storage: FolderStorage) -> None:
         f"(version {role.version}): somebody else wrote it, or the state is an old backup. "
         f"Compare with an audit; then restore, or install new roles if a key was stolen"
     )
+
+
+def _check_document(plan: ProjectPlan) -> None:
+    """Refuse a document that clients would refuse to read, before anything is used up.
+
+    Raises:
+        RepositoryError: with the client's reason.
+    """
+    try:
+        parse_document(plan.project, plan.document)
+    except RefusedError as error:
+        raise RepositoryError(f"not published, a client would refuse it: {error}") from error
 
 
 class Publisher:
@@ -147,6 +161,8 @@ class Publisher:
                 and will be done again.
         """
         plans = self._plans(pending.changes)
+        for plan in plans:
+            _check_document(plan)
         edits = bin_edits(plans, self._offline.scheme)
         names = {*edits, *due}
         if names:

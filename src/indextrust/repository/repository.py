@@ -12,14 +12,17 @@ A folder holds
 
 Serve ``public/`` alone, and let the server's user write nowhere.
 
-Every operation either happens or leaves the repository as before. The signer of the online key
-is handed in and never stored; no offline key ever comes here.
+What readers see changes with an operation that succeeds, and not otherwise; one that was cut
+short is completed by the next. (Where `create` fails after its checks, at the signer or the disk,
+there may be a repository that is not published yet: `open` it and `publish`.) The signer of the
+online key is handed in and never stored; no offline key ever comes here.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -61,6 +64,7 @@ Clock = Callable[[], datetime]
 """Tells the time: aware, UTC."""
 
 _STATE, _LOCK, _INCOMING, _OBJECTS = "state.sqlite", "lock", "incoming", "objects"
+_LEFTOVER = re.compile(r"[0-9a-f]{32}|state\.sqlite(-journal)?", re.ASCII)
 
 
 def utc_now() -> datetime:
@@ -100,6 +104,7 @@ class Repository:
         Raises:
             RepositoryError: roles that do not verify, an online key that is not in them, or a
                 folder that is not empty.
+            SigningError: the signer failed; the repository is there, not published yet.
         """
         offline = verify(roles, {}, clock())
         check_online_key(offline, online)
@@ -107,6 +112,7 @@ class Repository:
             folder.mkdir(parents=True, exist_ok=True)
         with locked(folder / _LOCK):
             others = sorted(set(os.listdir(folder)) - {_LOCK, _INCOMING, _OBJECTS})
+            others += _foreign(folder / _INCOMING)
             if others:
                 raise RepositoryError(f"{folder} is not empty: it has {others[:5]}")
             sweep(folder / _INCOMING)
@@ -326,7 +332,10 @@ class Repository:
         return audit.checkpoint(self.expected_targets(), utc(self._clock()))
 
     def audit(self, checkpoint: Mapping[str, Any] | None = None) -> audit.Audit:
-        """Compare what is served with what should be.
+        """Compare the metadata that is served with what should be.
+
+        What is signed for each target is compared, and no target is read: files that were altered
+        or are missing are found by clients, and by `restore`, which hashes them all.
 
         Args:
             checkpoint: what is known to be good; None for the state.
@@ -369,7 +378,7 @@ class Repository:
 
     def _publish(self, pending: Pending, within: timedelta) -> Published:
         now = self._clock()
-        due = self._state.due(utc(now + within))
+        due = self._state.due(utc(now + within), utc(now + LIFETIME))
         if not pending.changes and not due:
             snapshot, timestamp = self._state.role(SNAPSHOT), self._state.role(TIMESTAMP)
             return Published((), snapshot.version, timestamp.version)
@@ -384,10 +393,20 @@ class Repository:
         """Number above everything served, repair the public folder, sign everything."""
         self._state.start_over(highest_versions(self._storage), offline)
         self._online = online
-        incident = f"{self._clock():%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
+        when = utc(self._clock()).replace("-", "").replace(":", "")
+        incident = f"{when}-{secrets.token_hex(4)}"
         repair = Repair(self._state, self._storage, self._objects, self._offline(None), incident)
         repaired = repair.run()
         return replace(self._publish(self._begun(), timedelta(0)), repaired=repaired)
+
+
+def _foreign(scratch: Path) -> list[str]:
+    """What lies in a folder to be swept and was not left there by a `create` that was killed."""
+    if not os.path.lexists(scratch):
+        return []
+    with storing(f"read {scratch}"):
+        names = sorted(os.listdir(scratch))
+    return [f"{_INCOMING}/{name}" for name in names if not _LEFTOVER.fullmatch(name)]
 
 
 def _keep_offline(objects: ObjectStore, offline: Offline) -> None:

@@ -5,9 +5,11 @@ written again: documents and pages from the state, distribution files from the p
 store, offline roles from there as well. What does not belong there goes to the quarantine, for
 whoever looks into the case; nothing is deleted. The cost is reading the whole index once.
 
-What stays: files under a hash-prefixed name that have that hash (nobody reaches them but by their
-hash), and versioned files of the online roles (after `State.start_over` no version number among
-them is ever used again, and readers reach them only through a timestamp).
+What stays: files under a hash-prefixed name in a project's folders that have that hash (nobody
+reaches them but by their hash), and metadata files of roles that there are, under versions that
+are used up (after `State.start_over` no number among them is ever used again, and readers reach
+them only through a timestamp). Everything else goes, also what an operator put there himself: the
+public folder is the repository's alone.
 
 Left to others: signing anew (`publish`), which has to follow.
 """
@@ -17,6 +19,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from indextrust.errors import StoreError
 from indextrust.names import (
     BINS,
     ROOT,
@@ -32,14 +35,14 @@ from indextrust.names import (
 from indextrust.repository.documents import document_bytes, html_index, html_page
 from indextrust.repository.offline import Offline
 from indextrust.repository.place import PROJECT_LIST, place_object, place_pages
-from indextrust.repository.plan import describe, page_path
-from indextrust.repository.served import METADATA
+from indextrust.repository.plan import TargetFile, describe, page_path
+from indextrust.repository.served import METADATA, VERSIONED
 from indextrust.repository.state import State
 from indextrust.repository.storage import FolderStorage, ObjectStore
 
 __all__ = ["Repair"]
 
-_OFFLINE_FILE = re.compile(r"([0-9]+)\.(root|targets|bins)\.json", re.ASCII)
+_FOLDERS = ("metadata", "simple", "files")
 _PREFIXED = re.compile(r"([0-9a-f]{64})\..+", re.ASCII)
 
 
@@ -79,14 +82,15 @@ class Repair:
             StoreError: a private copy is missing or damaged, or the disk refused.
         """
         projects = self._state.projects()
-        self._folders(("metadata", "simple", "files"))
+        self._strangers("", set(_FOLDERS))
+        self._folders(_FOLDERS)
         self._metadata()
         self._strangers("simple", {*projects, "index.html"})
         self._strangers("files", set(projects))
         for project in projects:
             self._project(project)
         listing = html_index(projects)
-        if self._is_wrong(PROJECT_LIST, describe(listing).sha256):
+        if self._is_wrong(PROJECT_LIST, describe(listing)):
             self._storage.replace(PROJECT_LIST, listing)
         self._storage.sync()
         return tuple(sorted(self._repaired))
@@ -97,9 +101,9 @@ class Repair:
             if self._storage.is_other(name):
                 self._set_aside(name)
 
-    def _is_wrong(self, name: str, sha256: str) -> bool:
+    def _is_wrong(self, name: str, target: TargetFile) -> bool:
         """Whether `name` must be written again; what is in its place is set aside."""
-        if self._storage.matches(name, sha256):
+        if self._storage.matches(name, target.length, target.sha256):
             return False
         self._set_aside(name)
         return True
@@ -108,53 +112,66 @@ class Repair:
         self._storage.set_aside(name, self._incident)
         self._repaired.append(name)
 
-    def _strangers(self, folder: str, expected: set[str]) -> None:
-        """Set aside what lies in a folder and is neither expected nor named after its hash."""
+    def _strangers(self, folder: str, expected: set[str], *, hashed: bool = False) -> None:
+        """Set aside what lies in a folder and is not expected.
+
+        Args:
+            folder: below the public folder; empty for that itself.
+            expected: names that stay.
+            hashed: whether names that carry the hash of their file stay as well.
+        """
         for name in self._storage.listing(folder):
             if name not in expected:
-                path, prefix = f"{folder}/{name}", _PREFIXED.fullmatch(name)
-                if prefix is None or not self._storage.matches(path, prefix[1]):
+                path, prefix = f"{folder}/{name}".lstrip("/"), _PREFIXED.fullmatch(name)
+                if not (hashed and prefix and self._storage.keeps_its_name(path, prefix[1])):
                     self._set_aside(path)
 
     def _metadata(self) -> None:
-        """Set aside what would stop or mislead every client: another timestamp, a next root.
+        """Set aside what would stop or mislead a client, and what is no metadata of ours.
+
+        The first is another timestamp, or a next root.
 
         What is missing afterwards is written by the publisher.
         """
         timestamp = METADATA + metadata_filename(TIMESTAMP)
-        self._is_wrong(timestamp, self._state.role(TIMESTAMP).sha256)
+        rows = self._state.roles()
+        self._is_wrong(timestamp, TargetFile(rows[TIMESTAMP].length, rows[TIMESTAMP].sha256))
         ours = {metadata_filename(ROOT, v): data for v, data in self._offline.roots.items()}
         for name in (TARGETS, BINS):
             role = self._offline.roles[name]
             ours[metadata_filename(name, role.version)] = role.data
+        used = {name: rows[name].allotted for name in rows if name != TIMESTAMP}
         for name in self._storage.listing("metadata"):
-            match = _OFFLINE_FILE.fullmatch(name)
-            if match and name not in ours and int(match[1]) > self._offline.roles[match[2]].version:
+            match = VERSIONED.fullmatch(name)
+            if name in ours:
+                self._is_wrong(METADATA + name, describe(ours[name]))
+            elif METADATA + name != timestamp and not (
+                match
+                and int(match[1]) <= used.get(match[2], 0)
+                and self._storage.is_file(METADATA + name)
+            ):
                 self._set_aside(METADATA + name)
-            elif name in ours:
-                self._is_wrong(METADATA + name, describe(ours[name]).sha256)
 
     def _project(self, project: NormalizedName) -> None:
         self._folders((f"simple/{project}", f"files/{project}"))
         files = self._state.files(project)
         document = document_bytes(project, files.values())
         page = html_page(project, files.values())
-        path, sha256 = document_path(project), describe(document).sha256
-        expected = {hash_prefixed(path, sha256): sha256, path: sha256}
-        expected[page_path(project)] = describe(page).sha256
-        if [name for name, digest in expected.items() if self._is_wrong(name, digest)]:
+        path, target = document_path(project), describe(document)
+        expected = {hash_prefixed(path, target.sha256): target, path: target}
+        expected[page_path(project)] = describe(page)
+        if [name for name, target in expected.items() if self._is_wrong(name, target)]:
             place_pages(self._storage, project, document, page)
-        targets: dict[str, str] = {}
-        for file in files.values():
-            targets[file_path(project, file.filename)] = file.sha256
-            if file.metadata_sha256 is not None:
-                targets[metadata_path(project, file.filename)] = file.metadata_sha256
+        paths = [file_path(project, file.filename) for file in files.values()]
+        paths += [metadata_path(project, f.filename) for f in files.values() if f.metadata_sha256]
         names = set(expected)
-        for path, sha256 in targets.items():
-            pair = (hash_prefixed(path, sha256), path)
+        for path in paths:
+            if (signed := self._state.target(path)) is None:
+                raise StoreError(f"the state is damaged: it lists {path}, and no target of it")
+            pair = (hash_prefixed(path, signed.sha256), path)
             names.update(pair)
-            if [name for name in pair if self._is_wrong(name, sha256)]:
-                place_object(self._storage, self._objects, path, sha256)
+            if [name for name in pair if self._is_wrong(name, signed)]:
+                place_object(self._storage, self._objects, path, signed.sha256)
         for folder in (f"simple/{project}", f"files/{project}"):
             own = {name.rpartition("/")[2] for name in names if name.startswith(f"{folder}/")}
-            self._strangers(folder, own)
+            self._strangers(folder, own, hashed=True)

@@ -109,7 +109,8 @@ def open_engine(path: Path) -> sa.Engine:
 
     `NullPool`: no connection, and so no open file, outlives a transaction.
     """
-    engine = sa.create_engine(f"sqlite:///{path}", poolclass=sa.pool.NullPool)
+    url = sa.URL.create("sqlite", database=str(path.absolute()))  # its text would be unquoted
+    engine = sa.create_engine(url, poolclass=sa.pool.NullPool)
 
     @sa.event.listens_for(engine, "connect")
     def _(connection: Any, _record: Any) -> None:

@@ -16,23 +16,42 @@ from indextrust.names import SNAPSHOT, TIMESTAMP, BinScheme, metadata_filename
 from indextrust.repository.plan import TargetFile
 from indextrust.repository.storage import FolderStorage
 
-__all__ = ["METADATA", "VERSION_LIMIT", "highest_versions", "stated_versions", "targets_served"]
+__all__ = [
+    "METADATA",
+    "VERSIONED",
+    "VERSION_LIMIT",
+    "highest_versions",
+    "stated_versions",
+    "targets_served",
+]
 
 METADATA = "metadata/"
 """Where metadata lies below the public folder."""
 
-VERSION_LIMIT = 2**53
+VERSION_LIMIT = 2**52
 """Versions beyond are not followed: a thief must not push ours out of what JSON numbers and SQL
 integers hold. Where one was signed, clients forget it with the stolen key (specification 5.3.11).
 """
 
-_MAX_FILE = 64_000_000
-_VERSIONED = re.compile(r"([1-9][0-9]{0,15})\.([a-z0-9-]+)\.json", re.ASCII)
+VERSIONED = re.compile(r"([1-9][0-9]{0,15})\.([a-z0-9-]+)\.json", re.ASCII)
+"""Name of a metadata file: version and role."""
+
+_READABLE = 2**53
+"""Versions are read up to here, so that ours above `VERSION_LIMIT` have room."""
+
+# What no client reads is not read here either; the figures are those of `indextrust.trust`.
+_MAX_TIMESTAMP = 16_384
+_MAX_FILE = 32_000_000
+_MAX_VALUES = 350_000
+_MAX_FAULTS = 100
 
 
 def _signed(storage: FolderStorage, filename: str) -> dict[str, Any] | None:
     """The ``signed`` part of a metadata file, not verified; None if it can't be read."""
-    data = storage.read(METADATA + filename, _MAX_FILE)
+    timestamp = filename == metadata_filename(TIMESTAMP)
+    data = storage.read(METADATA + filename, _MAX_TIMESTAMP if timestamp else _MAX_FILE)
+    if data is not None and sum(map(data.count, (b",", b"[", b"{"))) > _MAX_VALUES:
+        return None
     try:
         signed = json.loads(data)["signed"] if data is not None else None
     except (ValueError, TypeError, KeyError, RecursionError):
@@ -42,7 +61,7 @@ def _signed(storage: FolderStorage, filename: str) -> dict[str, Any] | None:
 
 def _version(tree: Any) -> int | None:
     version = tree.get("version") if isinstance(tree, dict) else None
-    return version if type(version) is int and 1 <= version <= VERSION_LIMIT else None
+    return version if type(version) is int and 1 <= version <= _READABLE else None
 
 
 def _meta(signed: dict[str, Any] | None) -> dict[str, int]:
@@ -67,13 +86,13 @@ def stated_versions(storage: FolderStorage) -> dict[str, int]:
 
 
 def highest_versions(storage: FolderStorage) -> dict[str, int]:
-    """The highest version of each role that was served, by anybody.
+    """The highest version of each role that was served, by anybody, up to `VERSION_LIMIT`.
 
     From the names of the files, and from what the served timestamp and snapshot list.
     """
     found: list[tuple[str, int]] = []
     for name in storage.listing("metadata"):
-        if (match := _VERSIONED.fullmatch(name)) and int(match[1]) <= VERSION_LIMIT:
+        if match := VERSIONED.fullmatch(name):
             found.append((match[2], int(match[1])))
     listed = stated_versions(storage)
     found.extend(listed.items())
@@ -82,7 +101,8 @@ def highest_versions(storage: FolderStorage) -> dict[str, int]:
         found.extend(_meta(snapshot).items())
     highest: dict[str, int] = {}
     for role, version in found:
-        highest[role] = max(version, highest.get(role, 0))
+        if version <= VERSION_LIMIT:
+            highest[role] = max(version, highest.get(role, 0))
     return highest
 
 
@@ -96,7 +116,8 @@ def targets_served(
         scheme: the bins; an entry in another bin than its path falls into is no target.
 
     Returns:
-        Target path to what is signed for it, and what could not be read, one sentence each.
+        Target path to what is signed for it, and what could not be read, one sentence each; of
+        one bin at most 100, and one more that says how many there were.
     """
     targets: dict[str, TargetFile] = {}
     faults: list[str] = []
@@ -111,12 +132,16 @@ def targets_served(
         if not isinstance(entries, dict):
             faults.append(f"{name}: {filename} can't be read")
             continue
+        odd: list[str] = []
         for path, entry in entries.items():
             target = _target(entry)
             if target is None or not _belongs(path, name, scheme):
-                faults.append(f"{name}: no client follows its entry of {path[:200]!r}")
+                odd.append(f"{name}: no client follows its entry of {path[:200]!r}")
             else:
                 targets[path] = target
+        faults.extend(odd[:_MAX_FAULTS])
+        if len(odd) > _MAX_FAULTS:
+            faults.append(f"{name}: {len(odd)} such entries, of which {_MAX_FAULTS} are named")
     return targets, tuple(faults)
 
 

@@ -13,7 +13,7 @@ Source: TUF specification 4.2 (the envelope).
 
 from __future__ import annotations
 
-import re
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -30,8 +30,6 @@ __all__ = ["FILE_SCHEME", "load_online", "sign_role"]
 FILE_SCHEME = "file2"
 """URI scheme of a key file: securesystemslib's own name for it."""
 
-_CONTROL = re.compile(rb"[\x00-\x1f]")
-
 
 def sign_role(signed: dict[str, Any], signers: Sequence[Signer]) -> bytes:
     """Sign a role and return its metadata file.
@@ -41,13 +39,14 @@ def sign_role(signed: dict[str, Any], signers: Sequence[Signer]) -> bytes:
         signers: at least one; all of them sign.
 
     Returns:
-        Canonical JSON, ``{"signatures": [{"keyid", "sig"}, ...], "signed": ...}``, the
-        signatures sorted by key id. Byte-stable for Ed25519, whose signatures are deterministic.
+        Compact JSON with sorted keys, ``{"signatures": [{"keyid", "sig"}, ...], "signed": ...}``,
+        the signatures sorted by key id. What is signed is the canonical form of `signed`, which
+        stands in the file as it is unless a string holds a control character (the line ends of
+        an ECDSA or RSA key): that is escaped in the file, and raw in what is signed.
+        Byte-stable for Ed25519, whose signatures are deterministic.
 
     Raises:
-        InputError: `signed` has no canonical form, or a control character inside a string
-            (canonical JSON leaves it raw, and no client could parse the file); no signer;
-            two signers of one key id.
+        InputError: `signed` has no canonical form; no signer; two signers of one key id.
         SigningError: a signer failed, or its signature is not valid under its public key.
     """
     if not signers:
@@ -59,14 +58,13 @@ def sign_role(signed: dict[str, Any], signers: Sequence[Signer]) -> bytes:
         payload = canonical(signed)
     except (TypeError, ValueError) as error:
         raise InputError(f"{signed.get('_type')!r} can't be signed: {error}") from None
-    if control := _CONTROL.search(payload):
-        raise InputError(
-            f"{signed.get('_type')!r} can't be signed: control character {control[0]!r} "
-            f"at byte {control.start()} of its canonical form"
-        )
     signatures = sorted((_signature(signer, payload) for signer in signers), key=lambda s: s.keyid)
-    envelope = canonical([{"keyid": s.keyid, "sig": s.signature} for s in signatures])
-    return b'{"signatures":' + envelope + b',"signed":' + payload + b"}"
+    envelope = {
+        "signatures": [{"keyid": s.keyid, "sig": s.signature} for s in signatures],
+        "signed": signed,
+    }
+    text = json.dumps(envelope, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    return text.encode("utf-8")
 
 
 def load_online(uri: str, public_key: Key, secrets_handler: SecretsHandler | None = None) -> Signer:

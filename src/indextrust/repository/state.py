@@ -168,9 +168,17 @@ class State:
         with self._begin() as db:
             return {row.version: row.sha256 for row in db.execute(sa.select(schema.roots))}
 
-    def due(self, by: str) -> list[str]:
-        """Names of the online roles that expire by then, or whose publication was interrupted."""
-        late = (schema.roles.c.expires <= by) | (schema.roles.c.allotted > schema.roles.c.version)
+    def due(self, by: str, latest: str) -> list[str]:
+        """Names of the online roles that have to be signed anew.
+
+        Args:
+            by: those that expire by then.
+            latest: those that expire later than a role signed now would: signed while the clock
+                was ahead. And those whose publication was interrupted.
+        """
+        expires = schema.roles.c.expires
+        late = (expires <= by) | (expires > latest)
+        late |= schema.roles.c.allotted > schema.roles.c.version
         query = sa.select(schema.roles.c.name).where(late, schema.roles.c.name.not_in(_OFFLINE))
         with self._begin() as db:
             return list(db.scalars(query.order_by(schema.roles.c.name)))
@@ -229,7 +237,14 @@ class State:
     # -- what is asked for -------------------------------------------------------------------
 
     def enqueue(self, changes: Sequence[Change], now: str) -> None:
-        """Queue changes: all of them, or none."""
+        """Queue changes: all of them, or none.
+
+        Raises:
+            RepositoryError: a change that the queue would not give back as it is, such as one
+                with a control character: no publication could get past it.
+        """
+        for change in changes:
+            _check_kept(change)
         rows = [{"project": c.project, "change": encode(c), "queued": now} for c in changes]
         if rows:
             with self._begin() as db:
@@ -347,6 +362,19 @@ class State:
                 db.execute(schema.roles.update().where(lower).values(allotted=version))
             if offline is not None:
                 _adopt(db, offline)
+
+
+def _check_kept(change: Change) -> None:
+    """Refuse a change that does not survive the queue. Raises RepositoryError."""
+    try:
+        kept = decode(encode(change)) == change
+    except (StoreError, ValueError, TypeError):
+        kept = False
+    if not kept:
+        raise RepositoryError(
+            f"{change.filename!r} can't be queued: a text in its change has a character that "
+            f"the queue does not keep: {str(change)[:500]!r}"
+        )
 
 
 _project_names = sa.select(schema.projects.c.name).order_by(schema.projects.c.name)

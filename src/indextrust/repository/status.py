@@ -2,7 +2,8 @@
 
 Root, targets and bins are renewed together in a signing event, which needs people: it is warned
 of 90, 30 and 7 days ahead, more plainly each time. Timestamp, snapshot and bins are renewed by a
-timer: they are warned of when the timer has failed.
+timer: they are warned of when the timer has failed, and when they were signed by a clock that was
+ahead (then they would not be renewed for as long as it was).
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 
 from indextrust.errors import RepositoryError
 from indextrust.names import BINS, ROOT, SNAPSHOT, TARGETS, TIMESTAMP, BinScheme
+from indextrust.repository.plan import LIFETIME, utc
 from indextrust.repository.publish import check_unchanged
 from indextrust.repository.results import RoleStatus, Status
 from indextrust.repository.schema import NEVER
@@ -41,6 +43,13 @@ def make_status(state: State, scheme: BinScheme, storage: FolderStorage, now: da
         check_unchanged(state, storage)
     except RepositoryError as error:
         warnings.append(str(error))
+    if ahead := [
+        name for name in (SNAPSHOT, TIMESTAMP, *scheme.names()) if _ahead(rows[name], now)
+    ]:
+        warnings.append(
+            f"{len(ahead)} roles ({', '.join(ahead[:3])}) were signed at a time that is still to "
+            f"come: look at the clock; if it is right now, publish signs them anew"
+        )
     counts = state.counts()
     return Status(
         roles,
@@ -51,6 +60,11 @@ def make_status(state: State, scheme: BinScheme, storage: FolderStorage, now: da
         interrupted,
         tuple(warnings),
     )
+
+
+def _ahead(row: RoleRow, now: datetime) -> bool:
+    """Whether a role expires later than one that is signed now: its clock was ahead."""
+    return row.expires > utc(now + LIFETIME)
 
 
 def _role(row: RoleRow) -> RoleStatus:

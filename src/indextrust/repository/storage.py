@@ -7,7 +7,7 @@ Guarantees, for every write:
 2. The folders that got a new name are fsynced by `FolderStorage.sync`; the publisher calls it
    before anything refers to the new files.
 3. A file whose name carries a version or a hash is never given other bytes.
-4. No write goes through a symbolic link below the public folder.
+4. No write and no removal goes through a symbolic link below the public folder.
 
 The plain and the hash-prefixed name of a target are two hard links to one file (where the file
 system has none, two copies). The private copies in `ObjectStore` are never links to public
@@ -44,6 +44,9 @@ __all__ = [
 ]
 
 _CHUNK = 1 << 20
+MAX_TARGET = 16_000_000_000
+"""Bytes of the largest target that a client takes (`indextrust.trust.Limits.target_length`)."""
+
 _NO_HARD_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 
 
@@ -162,6 +165,12 @@ def _copy(source: BufferedReader, target: BufferedWriter) -> str:
         digest.update(chunk)
         target.write(chunk)
     return digest.hexdigest()
+
+
+def _expect_folder(folder: Path) -> None:
+    """Refuse a symbolic link, or anything else, in the place of a folder. Raises StoreError."""
+    if not stat.S_ISDIR(folder.lstat().st_mode):
+        raise StoreError(f"{folder} is not a folder of ours")
 
 
 class ObjectStore:
@@ -312,33 +321,63 @@ class FolderStorage:
             fresh.unlink(missing_ok=True)  # rename() of two names of one file does nothing
 
     def remove(self, name: str) -> None:
-        """Take a name away; fine if it is gone already."""
+        """Take a name away; fine if it is gone already.
+
+        Raises:
+            StoreError: the way there leads through a symbolic link, out of the public folder.
+        """
         path = self.public / name
         with storing(f"remove {path}"):
+            for parent in list(path.relative_to(self.public).parents)[-2::-1]:
+                folder = self.public / parent
+                if not os.path.lexists(folder):
+                    return
+                _expect_folder(folder)
             path.unlink(missing_ok=True)
 
-    def matches(self, name: str, sha256: str) -> bool:
-        """Whether `name` is a regular file of these bytes. Reads all of it."""
+    def matches(self, name: str, length: int, sha256: str) -> bool:
+        """Whether `name` is a regular file of these bytes. One of another size is not read."""
+        return self._digest(name, length, length) == sha256
+
+    def keeps_its_name(self, name: str, sha256: str) -> bool:
+        """Whether `name` is a regular file with the hash that it is named after.
+
+        One larger than any distribution may be (`MAX_TARGET`) is not read.
+        """
+        return self._digest(name, 0, MAX_TARGET) == sha256
+
+    def _digest(self, name: str, least: int, most: int) -> str | None:
+        """SHA-256 of a regular file whose size is in these bounds, also while it is read."""
+        digest, length = hashlib.sha256(), 0
         try:
             with open_regular(self.public / name) as file:
-                return hashlib.file_digest(file, "sha256").hexdigest() == sha256
+                if not least <= os.fstat(file.fileno()).st_size <= most:
+                    return None
+                while length <= most and (chunk := file.read(_CHUNK)):
+                    length += len(chunk)
+                    digest.update(chunk)
         except (DistributionError, StoreError, OSError):
-            return False
+            return None
+        return digest.hexdigest() if least <= length <= most else None
 
     def read(self, name: str, limit: int) -> bytes | None:
         """The bytes of `name`, or None if it is missing, longer than `limit`, or no file."""
         return read_bounded(self.public / name, limit)
 
     def listing(self, folder: str) -> list[str]:
-        """The names in a folder below `public`, sorted; none if there is no such folder."""
+        """The names in a folder below `public`, sorted; none if it is no folder to be read."""
         try:
             return sorted(os.listdir(self.public / folder))
-        except (FileNotFoundError, NotADirectoryError):
+        except OSError:  # what a hostile hand put there: a file, a loop of links
             return []
 
     def exists(self, name: str) -> bool:
         """Whether anything has this name: a file, or what a hostile hand put there."""
         return os.path.lexists(self.public / name)
+
+    def is_file(self, name: str) -> bool:
+        """Whether `name` is a regular file, and no link to one."""
+        return self.exists(name) and stat.S_ISREG((self.public / name).lstat().st_mode)
 
     def is_other(self, name: str) -> bool:
         """Whether something is in the place of the folder `name` that is none: a link, a file."""
@@ -376,8 +415,8 @@ class FolderStorage:
                     folder.mkdir()
                     self._unsynced.add(folder.parent)
                 except FileExistsError:
-                    if folder != self.public and not stat.S_ISDIR(folder.lstat().st_mode):
-                        raise StoreError(f"{folder} is not a folder of ours") from None
+                    if folder != self.public:
+                        _expect_folder(folder)
         return folder / parts[-1]
 
     def _write(self, path: Path, data: bytes) -> None:

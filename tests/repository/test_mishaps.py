@@ -1,0 +1,76 @@
+"""Clocks that were wrong, folders of somebody else's, documents that nobody could read."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from indextrust.distribution import DistributionFile
+from indextrust.errors import RepositoryError, SigningError
+from indextrust.names import NormalizedName
+from indextrust.repository import Repository
+from indextrust.repository.changes import Add
+from indextrust.repository.state import State
+from tests.repository.place import NOW, Place, everything
+from tests.repository.test_publish import FailingSigner, client
+
+
+def test_what_a_wrong_clock_signed_is_warned_of_and_signed_anew(place: Place) -> None:
+    place.clock.sleep(days=3000)
+    with pytest.raises(RepositoryError, match="expired"):
+        place.repository.renew()  # the offline roles stop a clock that is years ahead
+    place.clock.now = NOW + timedelta(days=100)
+    place.repository.renew()
+    place.clock.now = NOW
+    warnings = place.repository.status().warnings
+    assert any("6 roles (snapshot, timestamp, bin-0)" in text for text in warnings)
+    published = place.repository.publish()
+    assert len(published.bins) == 4
+    assert place.repository.status().warnings == ()
+    assert place.signed("timestamp.json")["expires"] == "2026-02-01T12:00:00Z"
+    client(place).refresh()
+
+
+def test_a_document_that_clients_refuse_is_never_published(place: Place) -> None:
+    state = State(place.repository.folder / "state.sqlite")
+    file = DistributionFile(
+        NormalizedName("demo"),
+        "demo-1.0.tar.gz",
+        "1.0",
+        1,
+        "00" * 32,
+        "2026-01-31T12:00:00Z",
+        requires_python="==1e\u0301",  # not NFC
+    )
+    state.enqueue([Add(file)], "2026-01-31T12:00:00Z")
+    public, rows = everything(place.public), state.roles()
+    with pytest.raises(RepositoryError, match=r"a client would refuse it: .*requires-python"):
+        place.repository.publish()
+    assert everything(place.public) == public
+    assert state.roles() == rows
+    assert state.interrupted() is None
+    assert state.used(file.filename) is None
+
+
+def test_creating_sweeps_no_folder_of_somebody_elses(place: Place, tmp_path: Path) -> None:
+    folder = tmp_path / "mine"
+    (folder / "incoming").mkdir(parents=True)
+    (folder / "incoming" / "letters.txt").write_bytes(b"mine")
+    with pytest.raises(RepositoryError, match=r"is not empty: .*incoming/letters\.txt"):
+        Repository.create(folder, place.roles, online=place.online, clock=place.clock)
+    assert (folder / "incoming" / "letters.txt").read_bytes() == b"mine"
+
+
+def test_a_new_index_whose_signer_fails_is_there_and_published_later(
+    place: Place, tmp_path: Path
+) -> None:
+    folder = tmp_path / "second"
+    with pytest.raises(SigningError):
+        Repository.create(
+            folder, place.roles, online=FailingSigner(place.online, 2), clock=place.clock
+        )
+    assert not (folder / "public/metadata/timestamp.json").exists()
+    repository = Repository.open(folder, online=place.online, clock=place.clock)
+    assert len(repository.publish().bins) == 4
