@@ -61,6 +61,13 @@ def test_an_unnormalised_or_empty_name(index: Place, name: str) -> None:
     assert index.digest() == before
 
 
+def test_an_unnormalised_name_is_told_how_to_be_written(place: Place) -> None:
+    refused(place.run("get", "Six==1.17.0"), 2, "'Six'", "write six==1.17.0")
+    done = place.run("get", "Six")
+    refused(done, 2, "expected PROJECT==VERSION")
+    assert "write" not in done.stderr
+
+
 @pytest.mark.parametrize("name", ["Ada", "", "online", "../ada"])
 def test_a_keyholder_without_a_proper_name(place: Place, name: str) -> None:
     before = place.digest()

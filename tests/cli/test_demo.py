@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+from pathlib import Path
 
 import pytest
 
+from indextrust.cli import app
+from indextrust.cli.demo import story
+from indextrust.cli.demo.attacks import stolen_key
+from indextrust.cli.demo.opening import genesis_ceremony, publication
+from indextrust.cli.demo.stage import Stage
 from tests.cli.place import Place
 
 ACTS = [
@@ -51,6 +57,38 @@ def test_an_act_that_does_not_go_as_written_fails_the_demo(place: Place) -> None
     assert [act["name"] for act in acts] == ACTS
     assert [act["ok"] for act in acts] == [True, *[False] * 8]
     assert "pip could not fetch" in acts[1]["observed"]
+
+
+CREDULOUS = """
+try:
+    import indextrust.client.index as index
+except ImportError:  # a Python without indextrust: pip's own
+    pass
+else:
+    index.judge = lambda remembered, sha256: index.FirstSeen()
+"""
+
+
+def seen_before(stage: Stage) -> tuple[str, bool]:
+    """In the place of act 3: the client that will come back sees flask."""
+    run = stage.person("returning").pip_install("flask", stage.environment("seen"))
+    return f"exit code {run.code}", run.code == 0
+
+
+def test_an_attack_that_succeeds_fails_the_demo(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every client is one whose first-seen memory accepts whatever comes."""
+    (tmp_path / "sitecustomize.py").write_text(CREDULOUS)
+    paths = [str(tmp_path), os.environ.get("PYTHONPATH", "")]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
+    acts = (genesis_ceremony, publication, seen_before, stolen_key)
+    monkeypatch.setattr(story, "_ACTS", tuple((act.__name__, "as written", act) for act in acts))
+    assert app.run(["demo", "--json"]) == 3
+    told = json.loads(capsys.readouterr().out)
+    assert [act["ok"] for act in told["acts"]] == [True, True, True, False, False]
+    assert "returning client: exit code 0, nothing refused" in told["acts"][3]["observed"]
+    assert told["ok"] is False
 
 
 def test_a_folder_with_something_in_it_is_left_alone(place: Place) -> None:

@@ -182,3 +182,49 @@ def test_a_changed_file_alarms_until_a_person_acknowledges_it(
     trusting.must("trust", "acknowledge", WHEEL, "--sha256", offered)
     trusting.must("get", "demo==1.0", "--to", "wheels")
     assert (trusting.folder / "wheels" / WHEEL).read_bytes() == wheel.read_bytes()
+
+
+def test_a_removed_file_is_told_of_whether_asked_for_or_not(trusting: Place) -> None:
+    trusting.must("add", trusting.repository, make_wheel(trusting.dist, "demo", "2.0"))
+    trusting.must(*trusting.publish)
+    trusting.must("get", "demo==1.0", "--to", "wheels")
+    trusting.must("remove", trusting.repository, WHEEL)
+    trusting.must(*trusting.publish)
+
+    target = trusting.folder / "site"
+    pip = (sys.executable, "-m", "pip", "install", "--target", target, "demo")
+    told = trusting.run("run", "-q", "--", *pip)
+    assert told.returncode == 0, told.stderr
+    lines = [line for line in told.stderr.splitlines() if line.startswith("indextrust: ")]
+    assert len(lines) == 1
+    assert lines[0].startswith(f"indextrust: listed no more: {WHEEL}, first seen 20")
+    done = trusting.run("run", "--json", "--", *pip)
+    (removed,) = json.loads(done.stdout)["summary"]["removed"]
+    assert (done.returncode, removed["filename"], removed["project"]) == (0, WHEEL, "demo")
+
+    asked = trusting.run("get", "demo==1.0.0", "--json")
+    error = json.loads(asked.stdout)["error"]
+    assert (asked.returncode, error["kind"]) == (11, "RemovedArtifactError")
+    assert trusting.run("get", "demo==9.9").returncode == 13
+
+
+def test_a_changed_file_that_pip_did_not_ask_for_is_an_alarm_all_the_same(
+    trusting: Place, tmp_path: Path
+) -> None:
+    trusting.must("get", "demo==1.0", "--to", "wheels")
+    other = new_place(tmp_path / "other")
+    other.must(*other.init("--bins=4", *other.passphrases(*KEYS)))
+    for version in ("1.0", "2.0"):
+        wheel = make_wheel(other.dist, "demo", version, content="CHANGED = True")
+        other.must("add", other.repository, wheel)
+    other.must(*other.publish)
+    shutil.rmtree(trusting.public)
+    shutil.copytree(other.public, trusting.public)
+    trusting.must("trust", "reset", "work", "--fingerprint", fingerprint(other))
+
+    pip = (sys.executable, "-m", "pip", "install", "--target", trusting.folder / "site", "demo")
+    done = trusting.run("run", "--json", "--", *pip)
+    said = json.loads(done.stdout)
+    assert (done.returncode, said["exit_code"], said["refused"]) == (90, 0, True)
+    assert [WHEEL in alarm for alarm in said["summary"]["alarms"]] == [True]
+    assert [file["filename"][:8] for file in said["summary"]["files"]] == ["demo-2.0"]

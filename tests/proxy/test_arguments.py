@@ -178,6 +178,22 @@ def test_the_files_that_a_command_names_are_found(line: str, files: str) -> None
     assert read_command(line.split()).files == tuple(f"{name}.txt" for name in files.split())
 
 
+@pytest.mark.parametrize(
+    ("line", "files"),
+    [
+        ("uv pip install -r pyproject.toml --requirements=a/setup.py -r setup.cfg", ()),
+        ("uv pip compile pyproject.toml", ()),
+        ("uv pip install -c pyproject.toml -b setup.py x", ("pyproject.toml", "setup.py")),
+        ("uv pip install -r SETUP.CFG -r my.toml -r s.py", ("SETUP.CFG", "my.toml", "s.py")),
+        ("pip install -r pyproject.toml -r setup.cfg", ("pyproject.toml", "setup.cfg")),
+    ],
+)
+def test_only_what_uv_reads_as_a_project_is_not_looked_into(
+    line: str, files: tuple[str, ...]
+) -> None:
+    assert read_command(line.split()).files == files
+
+
 def test_the_folder_that_uv_goes_to_first_is_found() -> None:
     assert read_command(["uv", "--directory", "a", "pip", "install", "b"]).directory == "a"
     assert read_command(["uv", "pip", "install", "--directory=a", "b"]).directory == "a"

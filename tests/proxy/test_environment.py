@@ -32,8 +32,14 @@ def of(parent: dict[str, str]) -> dict[str, str]:
         "PIP_NO_PROXY_ENV",
         "PIP_ISOLATED",
         "PIP_CACHE_DIR",
+        "PIP___EXTRA_INDEX_URL",
+        "PIP_--extra-index-url",
+        "PIP___Find_Links",
         "NO_PROXY",
-        "no_proxy",
+        "No_Proxy",
+        "Https_Proxy",
+        "https://example.com_proxy",
+        "REQUEST_METHOD",
         "UV_INDEX",
         "UV_INDEX_URL",
         "UV_EXTRA_INDEX_URL",
@@ -70,12 +76,18 @@ def test_a_variable_that_leads_past_the_index_is_removed_and_reported(name: str)
         ("http_proxy", DOOR),
         ("ALL_PROXY", DOOR),
         ("all_proxy", DOOR),
+        ("no_proxy", ""),
         ("GIT_ALLOW_PROTOCOL", "file"),
     ],
 )
 def test_what_the_parent_says_of_these_does_not_count(name: str, value: str) -> None:
     assert of({name: "https://example.com/other"})[name] == value
     assert of({})[name] == value
+
+
+def test_exceptions_from_the_closed_door_are_reported_as_removed() -> None:
+    made = child_environment({"no_proxy": "*"}, index_url=INDEX, door_url=DOOR)
+    assert made.removed == ("no_proxy",)
 
 
 def test_everything_else_is_passed_on() -> None:
@@ -108,11 +120,16 @@ def test_files_that_variables_name_are_found() -> None:
     parent = {
         "PIP_CONSTRAINT": "a.txt b.txt",
         "PIP_REQUIREMENT": "c.txt",
+        "PIP___REQUIREMENT": "g.txt",
+        "PIP___CONSTRAINT": "h.txt",
         "UV_CONSTRAINT": "d.txt",
         "UV_OVERRIDE": "e.txt",
         "PIP_TARGET": "f.txt",
     }
-    assert files_in_environment(parent, Installer.PIP) == ("a.txt", "b.txt", "c.txt")
+    assert files_in_environment(parent, Installer.PIP) == (
+        *("a.txt", "b.txt", "c.txt"),
+        *("g.txt", "h.txt"),
+    )
     assert files_in_environment(parent, Installer.UV) == ("d.txt", "e.txt")
 
 
@@ -120,6 +137,7 @@ def test_files_that_variables_name_are_found() -> None:
     ("installer", "name", "value"),
     [
         (Installer.PIP, "PIP_CONSTRAINT", "a.txt https://example.com/c.txt"),
+        (Installer.PIP, "PIP___REQUIREMENT", "https://example.com/r.txt"),
         (Installer.PIP, "PIP_EDITABLE", "git+https://example.com/a.git"),
         (Installer.UV, "UV_BUILD_CONSTRAINT", "https://example.com/c.txt"),
     ],

@@ -321,8 +321,17 @@ def test_uv_takes_requirements_of_a_pyproject_from_the_verified_index(
         assert decoy.requests == []
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("NO_PROXY", "*"),
+        ("No_Proxy", "*"),
+        ("REQUEST_METHOD", "GET"),
+        ("http://127.0.0.1_proxy", ""),
+    ],
+)
 def test_a_direct_url_in_a_packages_own_metadata_meets_the_closed_door(
-    place: Place, tool: Tool, tmp_path: Path
+    place: Place, tool: Tool, tmp_path: Path, name: str, value: str
 ) -> None:
     """The index vouches for delta, which asks for a wheel from another host."""
     decoy_folder = tmp_path / "decoy"
@@ -331,7 +340,8 @@ def test_a_direct_url_in_a_packages_own_metadata_meets_the_closed_door(
     with TamperingServer(decoy_folder) as decoy:
         url = f"{decoy.url}{newer.name}"
         local = make_wheel(tmp_path, "delta", "1.0", requires=[f"beta @ {url}"])
-        done = Installation(tool, place.client(), str(local), env={"NO_PROXY": "*"})
+        env = {name: value or decoy.url}  # a proxy that serves the wheel itself
+        done = Installation(tool, place.client(), str(local), env=env)
         assert done.result.exit_code != 0
         assert done.installed == []
         assert decoy.requests == []

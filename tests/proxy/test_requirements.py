@@ -47,6 +47,7 @@ def test_an_ordinary_file_passes(tmp_path: Path) -> None:
         ("--extra-index-url=https://example.com/simple", "--extra-index-url names"),
         ("  --find-links\twheels", "--find-links names"),
         ("--find-\\\nlinks wheels", "--find-links names"),
+        ("\\--index-url \\\nhttps://example.com/simple", "--index-url names"),
         ("--no-index", "--no-index turns the index off"),
         ("--trusted-host example.com", "--trusted-host"),
         ("flask --index-url https://example.com", "--index-url names"),
@@ -79,6 +80,51 @@ def test_nested_files_are_read_from_the_folder_of_the_file_that_names_them(tmp_p
     (tmp_path / "a" / "b" / "two.txt").write_text("flask\n--index-url https://example.com\n")
     with pytest.raises(InputError, match=r"two\.txt, line 2: --index-url"):
         check(tmp_path)
+
+
+@pytest.mark.parametrize("scheme", ["file://", "file:", "FILE://localhost"])
+def test_a_file_named_by_its_url_is_looked_into(tmp_path: Path, scheme: str) -> None:
+    (tmp_path / "a b").mkdir()
+    (tmp_path / "r.txt").write_text(f"-r {scheme}{tmp_path}/a%20b/one.txt#part\n")
+    (tmp_path / "a b" / "one.txt").write_text("-c ../tw%6F.txt\n")
+    (tmp_path / "two.txt").write_text("--index-url https://example.com\n")
+    with pytest.raises(InputError, match=r"two\.txt, line 1: --index-url"):
+        check(tmp_path)
+
+
+def test_files_that_name_one_another_by_growing_paths_are_read_once(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "r.txt").write_text("-r ./r.txt\n-r a/../r.txt\n")
+    check(tmp_path)
+    (tmp_path / "a" / "r.txt").write_text(f"-r r.txt\n-r {(tmp_path / 'r.txt').as_uri()}\n")
+    check(tmp_path, "a/r.txt")
+
+
+def test_pip_reads_what_a_url_names_as_latin_1_so_it_has_to_be_ascii(tmp_path: Path) -> None:
+    """A letter of ours would be the end of a line, and of a comment, to pip."""
+    (tmp_path / "r.txt").write_text("# \u0145--index-url https://example.com\n", encoding="utf-8")
+    check(tmp_path)
+    with pytest.raises(InputError, match="expected ASCII"):
+        check(tmp_path, (tmp_path / "r.txt").as_uri())
+
+
+@pytest.mark.parametrize(
+    "name", ["r.cfg", "r.py", "r.toml", "setup.cfg", "setup.py", "pyproject.toml", "r"]
+)
+def test_what_a_files_name_ends_in_hides_nothing(tmp_path: Path, name: str) -> None:
+    (tmp_path / "r.txt").write_text(f"-r {name}\n")
+    (tmp_path / name).write_text("--index-url https://example.com\n")
+    with pytest.raises(InputError, match="line 1: --index-url"):
+        check(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["script.py", "script"])
+def test_a_script_with_requirements_of_its_own_is_refused_for_uv(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text(
+        "# /// script\n# dependencies = ['six @ https://example.com/six.whl']\n# ///\n"
+    )
+    with pytest.raises(InputError, match=r"got a script \(PEP 723\)"):
+        check_files([name], Installer.UV, folder=tmp_path, env={})
 
 
 @pytest.mark.parametrize(

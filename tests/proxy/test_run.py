@@ -89,6 +89,11 @@ def test_uv_reads_files_from_the_folder_it_is_sent_to(tmp_path: Path) -> None:
     for argv, env in [
         (["uv", "--directory", "there", "pip", "install", "-r", "r.txt"], {}),
         (["uv", "pip", "install", "-r", "r.txt"], {"UV_WORKING_DIR": "there"}),
+        (["uv", "pip", "install", "-r", "r.txt"], {"UV_WORKING_DIRECTORY": "there"}),
+        (
+            ["uv", "pip", "install", "-r", "r.txt"],
+            {"UV_WORKING_DIRECTORY": ".", "UV_WORKING_DIR": "there"},
+        ),
     ]:
         with pytest.raises(InputError, match=r"there/r\.txt, line 1: -i "):
             run(argv, tmp_path, env)

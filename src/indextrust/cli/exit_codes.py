@@ -77,8 +77,8 @@ TABLE: tuple[ExitCode, ...] = (
     ExitCode(40, "Packages of an extra are not installed; it is named.", errors.MissingExtraError),
     ExitCode(
         REFUSED_IN_RUN,
-        "`indextrust run`: something was refused while the child ran, however the child ended. "
-        "Otherwise `run` exits with the child's own code.",
+        "`indextrust run`: something was refused, or an alarm was raised, while the child ran, "
+        "however the child ended. Otherwise `run` exits with the child's own code.",
     ),
     ExitCode(INTERRUPTED, "Interrupted from the keyboard.", KeyboardInterrupt),
 )

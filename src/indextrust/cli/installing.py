@@ -14,10 +14,10 @@ from packaging.version import InvalidVersion, Version
 from indextrust.cli.exit_codes import REFUSED_IN_RUN
 from indextrust.cli.options import FOLDER, common, index_option, output
 from indextrust.errors import IndextrustError, InputError, NotListedError
-from indextrust.names import project_name
+from indextrust.names import parse_filename, project_name
 
 if TYPE_CHECKING:
-    from indextrust.client import ListedFile
+    from indextrust.client import ListedFile, Project
     from indextrust.names import NormalizedName
     from indextrust.proxy import RunResult
 
@@ -32,7 +32,7 @@ def run(child: tuple[str, ...], index: str | None) -> int:
     """Run a pip or `uv pip` command with everything that it installs verified.
 
     For example: indextrust run -- pip install flask. Exits with the child's code, or with 90 if
-    something was refused. With --json the child's stdout goes to stderr.
+    something was refused or an alarm was raised. With --json the child's stdout goes to stderr.
     """
     from indextrust.client import TrustedIndexes
     from indextrust.proxy import run_child
@@ -58,7 +58,7 @@ def run(child: tuple[str, ...], index: str | None) -> int:
 @common
 def get(release: str, folder: Path, index: str | None) -> None:
     """Download the files of a release, verified."""
-    from indextrust.client import TrustedIndexes
+    from indextrust.client import Project, TrustedIndexes
 
     name, version = _release(release)
     out = output()
@@ -66,6 +66,8 @@ def get(release: str, folder: Path, index: str | None) -> None:
     project = client.project(name)
     wanted = [file for file in getattr(project, "files", ()) if _is_of(file, version)]
     if not wanted:
+        if isinstance(project, Project):
+            _refuse_removed(project, version)
         raise NotListedError(
             f"{release}: not listed in snapshot {project.snapshot_version}; it may be awaiting "
             f"publication"
@@ -125,14 +127,23 @@ def _release(text: str) -> tuple[NormalizedName, Version]:
     except InvalidVersion:
         raise InputError(f"expected a version after '==', got {version!r}") from None
     except InputError as error:
+        meant = None
         with contextlib.suppress(InputError):
             meant = project_name(canonicalize_name(name))
-            raise InputError(f"{error}: write {meant}=={version}") from None
-        raise
+        if not equals or meant is None:
+            raise
+        raise InputError(f"{error}: write {meant}=={version}") from None
 
 
 def _is_of(listed: ListedFile, version: Version) -> bool:
     return Version(listed.file.version) == version
+
+
+def _refuse_removed(project: Project, version: Version) -> None:
+    """Raise RemovedArtifactError if a file of this version was seen before and is gone."""
+    for gone in project.removed:
+        if Version(parse_filename(gone.filename)[1]) == version:
+            project.file(gone.filename)
 
 
 def _summarise(result: RunResult) -> None:
@@ -155,6 +166,8 @@ def _summarise(result: RunResult) -> None:
     for alarm in summary.alarms:
         if alarm not in told:
             out.note(f"alarm: {alarm}", always=True)
+    for gone in summary.removed:
+        out.note(f"listed no more: {gone.filename}, first seen {gone.first_seen}", always=True)
     for host in summary.outside:
         out.note(f"refused: the child tried to reach {host}, not the index", always=True)
     out.data(

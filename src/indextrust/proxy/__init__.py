@@ -11,13 +11,14 @@ try:
 except ModuleNotFoundError as missing:
     raise MissingExtraError("proxy", missing.name or "aiohttp") from missing
 
-from indextrust.proxy.report import Failure, Summary, VerifiedFile
+from indextrust.proxy.report import Failure, RemovedFile, Summary, VerifiedFile
 from indextrust.proxy.run import RunResult, run_child
 from indextrust.proxy.server import VerifyingProxy
 from indextrust.proxy.source import Source
 
 __all__ = [
     "Failure",
+    "RemovedFile",
     "RunResult",
     "Source",
     "Summary",

@@ -41,6 +41,7 @@ class Command:
         argv: as it was given.
         installer: who is run.
         files: requirements and constraints files that it names, as written; not looked into.
+            Those that the installer reads as a project (uv: a ``pyproject.toml``) are left out.
         directory: where the installer goes first (uv's ``--directory``), if anywhere.
     """
 
@@ -55,11 +56,11 @@ class Found:
     """What `check_words` came across.
 
     Args:
-        files: values of options that name requirements and constraints files.
+        files: requirements and constraints files, each with the long option that names it.
         positionals: what is not an option, and what could be the value of an unknown one.
     """
 
-    files: tuple[str, ...]
+    files: tuple[tuple[str, str], ...]
     positionals: tuple[str, ...]
 
 
@@ -70,6 +71,9 @@ class _Grammar:
     Args:
         bypasses: long options that can't be let through, and what each would do.
         files: long options whose value is a requirements or constraints file.
+        projects: file names that the options in `requirements`, on the command line, and no
+            others take for another format than that of requirements files.
+        requirements: see there.
         editable: the long option whose value is a requirement.
         values: other long options with a value, of those that may stand before the subcommand.
         short: short options with a value, as the long option they stand for; empty: any other.
@@ -79,6 +83,8 @@ class _Grammar:
 
     bypasses: Mapping[str, str]
     files: frozenset[str]
+    projects: frozenset[str]
+    requirements: frozenset[str]
     editable: str
     values: frozenset[str]
     short: Mapping[str, str]
@@ -103,6 +109,8 @@ _PIP = _Grammar(
         "--trusted-host": "lets pip answer from its cache instead of asking",
     },
     files=frozenset({"--requirement", "--constraint", "--build-constraint"}),
+    projects=frozenset(),
+    requirements=frozenset(),
     editable="--editable",
     values=frozenset(
         {
@@ -143,6 +151,8 @@ _UV = _Grammar(
             *("--build-constraints", "--build-constraint"),
         }
     ),
+    projects=frozenset({"pyproject.toml", "setup.py", "setup.cfg"}),
+    requirements=frozenset({"--requirements", "--requirement"}),
     editable="--editable",
     values=frozenset(
         {
@@ -203,11 +213,17 @@ def read_command(argv: Sequence[str]) -> Command:
             f"got {subcommand!r}"
         )
     found = check_words([*before, *after], installer, where=_COMMAND_LINE)
-    takes_files = installer is Installer.UV and subcommand in ("sync", "compile")
+    named = list(found.files)
+    if installer is Installer.UV and subcommand in ("sync", "compile"):
+        named.extend(("--requirements", name) for name in found.positionals)
     return Command(
         argv=tuple(argv),
         installer=installer,
-        files=found.files + (found.positionals if takes_files else ()),
+        files=tuple(
+            name
+            for option, name in named
+            if option not in grammar.requirements or PurePath(name).name not in grammar.projects
+        ),
         directory=_value_of("--directory", [*before, *after]),
     )
 
@@ -226,7 +242,7 @@ def check_words(words: Iterable[str], installer: Installer, *, where: str) -> Fo
         InputError: an option or a requirement that would lead past the index.
     """
     grammar = _GRAMMARS[installer]
-    files: list[str] = []
+    files: list[tuple[str, str]] = []
     positionals: list[str] = []
     rest = iter(words)
     for word in rest:
@@ -239,7 +255,7 @@ def check_words(words: Iterable[str], installer: Installer, *, where: str) -> Fo
         for option, value in _options(word, rest, grammar, where):
             if option in grammar.files:
                 _check_requirement(value, where)
-                files.append(value)
+                files.append((option, value))
             elif option == grammar.editable:
                 _check_requirement(value, where)
     return Found(tuple(files), tuple(positionals))

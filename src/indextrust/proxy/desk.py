@@ -23,7 +23,7 @@ from indextrust.client import ListedFile, Project
 from indextrust.errors import BudgetExceededError, IndextrustError, UnreachableError
 from indextrust.names import NormalizedName
 from indextrust.proxy.refusals import Problem, not_listed, problem_of
-from indextrust.proxy.report import Report, VerifiedFile
+from indextrust.proxy.report import RemovedFile, Report, VerifiedFile
 from indextrust.proxy.source import Source
 from indextrust.trust import Changed, NotListed
 
@@ -79,6 +79,9 @@ class Desk:
         for listed in answer.files:
             if isinstance(listed.verdict, Changed):
                 self._report.alarm(str(listed.verdict.error()))
+        for gone in answer.removed:
+            when = gone.first_seen.isoformat(timespec="seconds")
+            self._report.removed(RemovedFile(name, gone.filename, when))
         return answer
 
     async def file(self, name: NormalizedName, filename: str) -> Artifact | Problem:

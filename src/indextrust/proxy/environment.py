@@ -8,8 +8,11 @@ Three kinds of variables are set or taken away.
 * *The closed door.* The proxy variables send every request to our own proxy, loopback
   addresses too. It answers those for the index, refuses all others and notes them. That stops
   what no command line shows: a direct URL in a package's metadata, a download in a build script.
-  git is held to local repositories, as ssh knows no such proxy. It is no sandbox: a program that
-  ignores these variables is not held by them.
+  All that could switch it off goes: exceptions (``no_proxy``), other hosts' proxies, in any case
+  of their letters, and ``REQUEST_METHOD``, which makes uv take itself for a CGI script and pass
+  over ``HTTP_PROXY``. git is held to local repositories, as ssh knows no such proxy. It is no
+  sandbox: a program that ignores these variables is not held by them; hg, svn and bzr over ssh
+  are such programs.
 * *Caches and patience.* An address is used once (its port and token are new in every run), so a
   cache that is keyed by URL can't hit, only grow; it is turned off, and nothing that an earlier
   run left behind can be installed by this one. The proxy answers when all of a file is verified,
@@ -49,7 +52,8 @@ _UV_REMOVED = frozenset(
         *("UV_REQUEST_TIMEOUT", "HTTP_TIMEOUT"),
     }
 )
-_NO_PROXIES = frozenset({"no_proxy", "NO_PROXY"})
+_CGI = "REQUEST_METHOD"
+_NO_PROXY = "no_proxy"
 _UV_FILES = {
     "UV_CONSTRAINT": "--constraints",
     "UV_BUILD_CONSTRAINT": "--build-constraints",
@@ -65,8 +69,8 @@ class ChildEnvironment:
 
     Args:
         variables: all of it.
-        removed: names that the parent has and the child has not, sorted. Not their values,
-            which may hold passwords.
+        removed: names whose values the child was not given, nor others of ours (an empty
+            ``no_proxy`` apart), sorted. Not their values, which may hold passwords.
     """
 
     variables: Mapping[str, str]
@@ -102,7 +106,9 @@ def child_environment(
     variables["GIT_ALLOW_PROTOCOL"] = "file"  # git over ssh knows no HTTP proxy
     for name in _PROXIES:
         variables[name] = variables[name.upper()] = door_url
-    return ChildEnvironment(variables, tuple(sorted(set(parent) - set(variables))))
+    replaced = set(variables)
+    variables[_NO_PROXY] = ""  # no exceptions: not the system's either
+    return ChildEnvironment(variables, tuple(sorted(set(parent) - replaced)))
 
 
 def files_in_environment(parent: Mapping[str, str], installer: Installer) -> tuple[str, ...]:
@@ -119,16 +125,26 @@ def files_in_environment(parent: Mapping[str, str], installer: Installer) -> tup
             option = _UV_FILES.get(name)
         if option is not None:
             words = [word for part in value.split() for word in (option, part)]
-            files.extend(check_words(words, installer, where=name).files)
+            found = check_words(words, installer, where=name)
+            files.extend(file for _, file in found.files)
     return tuple(files)
 
 
 def _is_removed(name: str) -> bool:
-    return name in _UV_REMOVED | _NO_PROXIES or _pip_option(name) in _PIP_REMOVED
+    # Python's getproxies() reads NAME_proxy in any case, and requests takes even a URL as NAME.
+    return (
+        name in _UV_REMOVED
+        or name.upper() == _CGI
+        or name.lower().endswith("_proxy")
+        or _pip_option(name) in _PIP_REMOVED
+    )
 
 
 def _pip_option(name: str) -> str | None:
-    """The option that pip takes the variable `name` for, without its dashes."""
+    """The option that pip takes the variable `name` for, without its dashes.
+
+    Source: pip's ``configuration._normalize_name``.
+    """
     if not name.startswith("PIP_"):
         return None
-    return name.removeprefix("PIP_").lower().replace("_", "-")
+    return name.removeprefix("PIP_").lower().replace("_", "-").removeprefix("--")

@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeVar
 
 from indextrust.proxy.refusals import Problem
 
-__all__ = ["Failure", "Kind", "Report", "Summary", "VerifiedFile"]
+__all__ = ["Failure", "Kind", "RemovedFile", "Report", "Summary", "VerifiedFile"]
 
 Kind = Literal["page", "file", "metadata"]
 T = TypeVar("T", bound=Hashable)
@@ -35,6 +35,21 @@ class VerifiedFile:
     filename: str
     sha256: str
     size: int
+
+
+@dataclass(frozen=True)
+class RemovedFile:
+    """A distribution file that was listed when it was first seen, and is listed no more.
+
+    Args:
+        project: normalised name.
+        filename: the file's name.
+        first_seen: when, ISO 8601 in UTC, to the second.
+    """
+
+    project: str
+    filename: str
+    first_seen: str
 
 
 @dataclass(frozen=True)
@@ -71,6 +86,8 @@ class Summary:
         unreachable: what could not be had from the index.
         not_listed: what the trusted metadata does not list.
         alarms: about listed files that are not what was seen first, whether asked for or not.
+        removed: files seen before that a verified page lists no more, with the day they were
+            first seen. To know of; nothing was refused.
         notices: what the refresh accepted and a person should know of.
         outside: hosts other than the index that the child tried to reach, as ``host:port``.
     """
@@ -81,13 +98,17 @@ class Summary:
     unreachable: tuple[Failure, ...]
     not_listed: tuple[Failure, ...]
     alarms: tuple[str, ...]
+    removed: tuple[RemovedFile, ...]
     notices: tuple[str, ...]
     outside: tuple[str, ...]
 
     @property
     def refused(self) -> bool:
-        """Whether anything was refused: something from the index, or a way around it."""
-        return bool(self.refusals or self.outside)
+        """Whether anything was refused: something from the index, or a way around it.
+
+        An alarm counts, though the installer may have asked for another file.
+        """
+        return bool(self.refusals or self.alarms or self.outside)
 
     def to_dict(self) -> dict[str, Any]:
         """The same as a JSON tree."""
@@ -104,6 +125,7 @@ class Report:
         self._files: dict[VerifiedFile, None] = {}
         self._failures: dict[Failure, None] = {}
         self._alarms: dict[str, None] = {}
+        self._removed: dict[RemovedFile, None] = {}
         self._notices: dict[str, None] = {}
         self._outside: dict[str, None] = {}
 
@@ -134,6 +156,10 @@ class Report:
         """A verified page lists a file that is not what was seen first."""
         self._note(self._alarms, message)
 
+    def removed(self, file: RemovedFile) -> None:
+        """A verified page lists a file no more."""
+        self._note(self._removed, file)
+
     def notice(self, message: str) -> None:
         """The refresh accepted what a person should know of."""
         self._note(self._notices, message)
@@ -153,6 +179,7 @@ class Report:
                 unreachable=tuple(f for f in failures if f.status == 504),
                 not_listed=tuple(f for f in failures if f.status == 404),
                 alarms=tuple(self._alarms),
+                removed=tuple(self._removed),
                 notices=tuple(self._notices),
                 outside=tuple(self._outside),
             )

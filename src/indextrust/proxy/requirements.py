@@ -8,10 +8,13 @@ expanded. It is read before the child reads it; whoever changes it in between is
 from __future__ import annotations
 
 import codecs
+import os
 import re
 import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from urllib.parse import urljoin, urlsplit
+from urllib.request import url2pathname
 
 from indextrust.errors import InputError
 from indextrust.proxy.arguments import Installer, check_words
@@ -22,7 +25,7 @@ _COMMENT = re.compile(r"(^|\s+)#.*$")
 _VARIABLE = re.compile(r"\$\{([A-Z0-9_]+)\}", re.ASCII)
 _CODING = re.compile(rb"^#.*?coding[:=]\s*([-\w.]+)")
 _PYLOCK = re.compile(r"pylock\.([^.]+\.)?toml")
-_OTHER_FORMATS = (".toml", ".py", ".cfg")
+_SCRIPT = re.compile(r"^# /// script\s*$", re.MULTILINE)
 
 
 def check_files(
@@ -30,40 +33,63 @@ def check_files(
 ) -> None:
     """Look into requirements files, and into those that they name.
 
-    A ``pyproject.toml``, ``setup.py`` or script is not looked into: its sources and indexes are
-    turned off by the environment, and a direct URL in it meets the closed door. A file that does
-    not exist is left to the installer to complain about.
+    What a name ends in does not matter: installers read ``x.cfg`` as any other file. What they
+    read as a project, such as uv's ``-r pyproject.toml``, is not for this: `read_command` leaves
+    it out. Its sources and indexes are turned off by the environment, and a direct URL in it
+    meets the closed door. A file that does not exist is left to the installer to complain about.
 
     Args:
-        files: paths, absolute or relative to `folder`.
+        files: paths or ``file:`` URLs, absolute or relative to `folder`.
         installer: who will read them.
         folder: the directory the installer runs in.
         env: its environment, for the variables in them.
 
     Raises:
         InputError: a file that holds such an option or URL, that can't be read, that is not in
-            UTF-8, or a lock file.
+            UTF-8, a lock file, or a script with requirements of its own (PEP 723).
     """
-    seen: set[Path] = set()
-    to_read = [(folder, name) for name in files]
+    seen: set[tuple[bool, Path]] = set()
+    to_read = [_beside(f"{folder}/", name) for name in files]
     while to_read:
-        beside, name = to_read.pop()
-        if name == "-":
-            raise InputError("expected requirements in a file, got standard input: it is read once")
-        path = beside / name
-        if path in seen or not path.exists():
+        place = to_read.pop()
+        path = _path(place)
+        # Read twice, it means the same if its folder is the same, by whatever way.
+        known = (_is_url(place), path.parent.resolve() / path.name)
+        if known in seen or not path.exists():
             continue
-        seen.add(path)
+        seen.add(known)
         if _PYLOCK.fullmatch(path.name):
             raise InputError(
                 f"{path}: a lock file names the addresses to fetch from, past the verified index"
             )
-        if path.suffix in _OTHER_FORMATS:
-            continue
-        for number, line in _lines(_read(path), env):
+        text = _read(path)
+        if _is_url(place) and not text.isascii():
+            raise InputError(f"{path}: expected ASCII in what is named by a URL; give its path")
+        if installer is Installer.UV and _SCRIPT.search(text):
+            raise InputError(f"{path}: expected a requirements file, got a script (PEP 723)")
+        for number, line in _lines(text, env):
             where = f"{path}, line {number}"
             found = check_words(_words(line, where), installer, where=where)
-            to_read.extend((path.parent, name) for name in found.files)
+            to_read.extend(_beside(place, name) for _, name in found.files)
+
+
+def _beside(place: str, name: str) -> str:
+    """What `name` means in the file at `place`: a path, or a URL where either is one (as pip)."""
+    if name == "-":
+        raise InputError("expected requirements in a file, got standard input: it is read once")
+    if _is_url(name):
+        return name
+    if _is_url(place):
+        return urljoin(place, name)
+    return os.path.join(os.path.dirname(place), name)
+
+
+def _is_url(place: str) -> bool:
+    return place.lower().startswith("file:")
+
+
+def _path(place: str) -> Path:
+    return Path(url2pathname(urlsplit(place).path) if _is_url(place) else place)
 
 
 def _read(path: Path) -> str:
@@ -99,7 +125,7 @@ def _lines(text: str, env: Mapping[str, str]) -> Iterator[tuple[int, str]]:
         start = start if pending else number
         comment = _COMMENT.match(line)
         if line.endswith("\\") and not comment:
-            pending += line.rstrip("\\")
+            pending += line.strip("\\")  # at both ends: so does pip's join_lines
             continue
         joined = _COMMENT.sub("", pending + (" " if comment else "") + line).strip()
         pending = ""

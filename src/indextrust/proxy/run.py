@@ -29,6 +29,7 @@ from indextrust.proxy.source import Source
 
 __all__ = ["RunResult", "run_child"]
 
+_WORKING_FOLDERS = ("UV_WORKING_DIR", "UV_WORKING_DIRECTORY")  # in uv's order
 _FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -83,7 +84,8 @@ def run_child(
     named = (*command.files, *files_in_environment(parent, command.installer))
     base = Path.cwd() if folder is None else folder
     if command.installer is Installer.UV:
-        base /= command.directory or parent.get("UV_WORKING_DIR", "")
+        said = next((parent[name] for name in _WORKING_FOLDERS if name in parent), "")
+        base /= command.directory or said
     check_files(named, command.installer, folder=base, env=parent)
     with VerifyingProxy(source) as proxy:
         environment = child_environment(parent, index_url=proxy.index_url, door_url=proxy.door_url)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
+from pathlib import Path
 
 from indextrust.cli.demo.attacks import refused_as, verdict
 from indextrust.cli.demo.people import Environment, Installation
 from indextrust.cli.demo.stage import KEYHOLDERS, NEW_ONLINE, THRESHOLD, Stage
-from indextrust.cli.exit_codes import REFUSED_IN_RUN
-from indextrust.names import file_path, project_name
+from indextrust.cli.genesis import ONLINE, key_path
+from indextrust.names import document_path, file_path, project_name
+from indextrust.testing import OnlineKeyThief, malicious_wheel
 
 __all__ = ["convergence", "recovery"]
 
@@ -59,9 +62,9 @@ def convergence(stage: Stage) -> tuple[str, bool]:
     went_well, lines = _poisoned(stage)
     ok &= went_well
     told.extend(lines)
-    went_well, line = _old_key(stage)
+    went_well, lines = _old_key(stage)
     ok &= went_well
-    told.append(line)
+    told.extend(lines)
     return "\n".join(told), ok
 
 
@@ -95,20 +98,63 @@ def _shows_both(run: Installation, remembered: str, offered: str) -> bool:
     return remembered in run.words and offered in run.words
 
 
-def _old_key(stage: Stage) -> tuple[bool, str]:
-    """The thief signs once more, over a copy of the server: nobody believes it."""
-    served = stage.public / "metadata" / "timestamp.json"
-    honest = served.read_bytes()
-    if stage.thief is None:
-        return False, "there was no thief"
-    forged = stage.thief.sign_timestamp(json.loads(honest)["signed"]["version"] + 1)
+def _old_key(stage: Stage) -> tuple[bool, list[str]]:
+    """The thief signs flask once more with the old key, over a copy of the server.
+
+    All that he signed is tried on who has root v2 and on a new client; then, on the latter, his
+    snapshot alone and his bin alone, each in the place of the honest one.
+    """
+    copy, bin_name = _forged(stage)
+    forged, honest = copy / "metadata", stage.public / "metadata"
+    stage.cdn.replay("", copy)
     environment = stage.environment("old-key")
-    run = stage.person("newcomer").pip_install("flask", environment)
-    served.write_bytes(honest)
-    ok = (
-        run.code == REFUSED_IN_RUN
-        and refused_as(run, "SignatureError")
-        and not environment.installed()
-        and forged != honest
+    tried = [
+        _tried(stage, "newcomer", environment, "all signed again, one that has root v2"),
+        _tried(stage, "brand-new", environment, "the same, a new client"),
+    ]
+    shutil.copy(honest / "timestamp.json", forged)
+    version = json.loads((honest / "timestamp.json").read_bytes())["signed"]["meta"][
+        "snapshot.json"
+    ]["version"]
+    snapshot = f"{version}.snapshot.json"
+    shutil.copy(forged / f"{version + 1}.snapshot.json", forged / snapshot)
+    others = ("LengthError", "HashMismatchError")
+    tried.append(_tried(stage, "brand-new", environment, "the snapshot alone", *others))
+    shutil.copy(honest / snapshot, forged)
+    number, _, role = bin_name.partition(".")
+    shutil.copy(forged / bin_name, forged / f"{int(number) - 1}.{role}")
+    tried.append(_tried(stage, "brand-new", environment, "the bin alone", *others))
+    stage.cdn.be_honest()
+    told = [line for _, line in tried]
+    return all(ok for ok, _ in tried), ["the thief signs again with the old key:", *told]
+
+
+def _forged(stage: Stage) -> tuple[Path, str]:
+    """A copy of the server as the thief would have it, and the file name of flask's bin there."""
+    copy = stage.folder / "forged-with-the-old-key"
+    shutil.copytree(stage.public, copy)
+    newest = copy / "metadata" / "2.root.json"
+    newest.unlink()  # he signs as the key that root v1 names
+    pem, passphrase = key_path(stage.keys, ONLINE).read_bytes(), stage.passphrase(ONLINE)
+    thief = OnlineKeyThief(copy, pem, passphrase.encode("utf-8"), now=stage.now)
+    filename, _ = stage.flask()
+    path = file_path(project_name("flask"), filename)
+    wheel = malicious_wheel((copy / path).read_bytes(), "flask/__init__.py", "STOLEN = 'again'")
+    thief.replace_file("flask", filename, wheel)
+    shutil.copy(stage.public / "metadata" / newest.name, newest)
+    bins = {file.name for file in (copy / "metadata").glob("*.bin-*.json")}
+    bins -= {file.name for file in (stage.public / "metadata").iterdir()}
+    document = document_path(project_name("flask"))
+    return copy, next(
+        name
+        for name in sorted(bins)
+        if document in json.loads((copy / "metadata" / name).read_bytes())["signed"]["targets"]
     )
-    return ok, f"the thief signs again with the old key: {verdict(run)}"
+
+
+def _tried(
+    stage: Stage, name: str, environment: Environment, words: str, *errors: str
+) -> tuple[bool, str]:
+    run = stage.person(name).pip_install("flask", environment)
+    ok = refused_as(run, *(errors or ("SignatureError",))) and not environment.installed()
+    return ok, f"- {words}: {verdict(run)}"

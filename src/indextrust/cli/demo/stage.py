@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from indextrust.cli.demo.people import Environment, Person
 from indextrust.cli.genesis import ONLINE, fingerprint, key_path
-from indextrust.testing import OnlineKeyThief, TamperingServer
+from indextrust.testing import TamperingServer
 
 if TYPE_CHECKING:
     from securesystemslib.signer import CryptoSigner
@@ -55,10 +55,8 @@ class Stage:
 
     folder: Path
     now: datetime = field(default_factory=lambda: datetime.now(UTC))
-    thief: OnlineKeyThief | None = None
-    """He who comes in act 6 with a copy of the online key, and keeps it."""
     stolen_paths: tuple[str, ...] = ()
-    """What he changed."""
+    """What the thief of act 6 changed."""
     malicious: str = ""
     """SHA-256 of the wheel that he put there."""
 

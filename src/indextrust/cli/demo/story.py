@@ -63,8 +63,8 @@ _ACTS: tuple[tuple[str, str, Callable[[Stage], tuple[str, bool]]], ...] = (
     (
         "clients converge",
         "a new client and one that had seen only good install at once; the one poisoned is "
-        "refused, shown both digests, and installs after an acknowledgement; the thief's key "
-        "signs nothing any more",
+        "refused, shown both digests, and installs after an acknowledgement; nothing that the "
+        "thief's key signs, neither timestamp, snapshot nor bin, is believed by old or new",
         convergence,
     ),
 )
