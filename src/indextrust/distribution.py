@@ -7,15 +7,29 @@ there to the queue, the plan, the signed document and the client's verdict.
 from __future__ import annotations
 
 import re
+import unicodedata
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 from indextrust.errors import InputError
 from indextrust.names import NormalizedName, check_filename, project_name
 
-__all__ = ["SHA256_HEX", "DistributionFile"]
+__all__ = ["MAX_TEXT", "SHA256_HEX", "DistributionFile", "is_plain_text"]
+
+MAX_TEXT = 2_000
+"""Characters of any text in a project's document."""
 
 SHA256_HEX = re.compile(r"[0-9a-f]{64}", re.ASCII)
-_UPLOAD_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,6})?Z", re.ASCII)
+_UPLOAD_TIME = re.compile(r"\d{4}-\d\d-\d\dT(?:[01]\d|2[0-3]):\d\d:\d\d(?:\.\d{1,6})?Z", re.ASCII)
+
+
+def is_plain_text(text: str) -> bool:
+    """Whether `text` may stand in a project's document.
+
+    That is: printable, in NFC, of at most `MAX_TEXT` characters. The repository asks before it
+    signs, the client before it believes.
+    """
+    return len(text) <= MAX_TEXT and text.isprintable() and unicodedata.is_normalized("NFC", text)
 
 
 @dataclass(frozen=True)
@@ -56,7 +70,7 @@ class DistributionFile:
             )
         if self.size < 0:
             raise InputError(f"{self.filename}: expected a size of 0 or more, got {self.size}")
-        if not _UPLOAD_TIME.fullmatch(self.upload_time):
+        if not _is_time(self.upload_time):
             raise InputError(
                 f"{self.filename}: expected an upload time like 2026-01-31T12:00:00Z, "
                 f"got {self.upload_time!r}"
@@ -70,3 +84,14 @@ class DistributionFile:
     def with_yank(self, reason: str | None) -> DistributionFile:
         """The same file yanked for `reason`, or un-yanked with None."""
         return replace(self, yanked=reason)
+
+
+def _is_time(text: str) -> bool:
+    """Whether `text` has the form of an upload time, and is one that a clock can show."""
+    if not _UPLOAD_TIME.fullmatch(text):
+        return False
+    try:
+        datetime.fromisoformat(text)
+    except ValueError:
+        return False
+    return True

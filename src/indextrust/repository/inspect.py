@@ -18,23 +18,36 @@ import re
 from io import BufferedReader
 from pathlib import Path
 
-from packaging.metadata import InvalidMetadata, Metadata, parse_email
+from packaging.metadata import Metadata, RawMetadata, parse_email
 from packaging.utils import canonicalize_name
-from packaging.version import InvalidVersion, Version
+from packaging.version import Version
 
-from indextrust.distribution import DistributionFile
+from indextrust.distribution import MAX_TEXT, DistributionFile, is_plain_text
 from indextrust.errors import DistributionError, InputError
 from indextrust.names import NormalizedName, parse_filename
 from indextrust.repository.archives import sdist_metadata, wheel_metadata
 from indextrust.repository.storage import open_regular
 
-__all__ = ["MAX_SIZE", "read_distribution"]
+__all__ = ["MAX_SIZE", "check_path", "read_distribution"]
 
 MAX_SIZE = 8 * 1024**3
 """Bytes of one distribution file."""
 
 _METADATA_VERSION = re.compile(r"[12]\.[0-9]{1,2}", re.ASCII)
-_MAX_REQUIRES_PYTHON = 2_000
+
+
+def check_path(path: Path) -> None:
+    """Refuse a path that no file can have.
+
+    Raises:
+        InputError: a NUL or a lone surrogate in it.
+    """
+    try:
+        if b"\0" not in os.fsencode(path):
+            return
+    except UnicodeEncodeError:
+        pass
+    raise InputError(f"expected the path of a file, got {str(path)[:200]!r}")
 
 
 def read_distribution(path: Path, *, upload_time: str) -> tuple[DistributionFile, bytes | None]:
@@ -50,10 +63,11 @@ def read_distribution(path: Path, *, upload_time: str) -> tuple[DistributionFile
     Raises:
         DistributionError: not a wheel or sdist; an archive that tools read differently; no
             METADATA or one that contradicts the file name.
-        InputError: an upload time of another form.
+        InputError: an upload time of another form, or a path that no file can have.
         StoreError: it can't be read.
     """
     filename = path.name
+    check_path(path)
     try:
         project, version = parse_filename(filename)
     except InputError as error:
@@ -96,13 +110,41 @@ def _core_metadata(file: BufferedReader, size: int, filename: str) -> tuple[byte
 def _normalised(version: str) -> str | None:
     try:
         return str(Version(version))
-    except InvalidVersion:
+    except ValueError:  # InvalidVersion, or too many digits for an int
         return None
 
 
 def _check(core: bytes, project: NormalizedName, version: str, filename: str) -> str | None:
     """Compare METADATA or PKG-INFO with the file name; returns Requires-Python."""
-    raw, unparsed = parse_email(core)
+    raw = _parsed(core, filename)
+    # Off-spec: the other fields are not validated. Many files on PyPI have a field that their
+    # Metadata-Version does not know, and no installer minds.
+    metadata = Metadata.from_raw(raw, validate=False)
+    try:
+        stated = canonicalize_name(metadata.name), str(metadata.version)
+        specifier = metadata.requires_python
+    except ValueError as error:  # InvalidMetadata, or a version of too many digits for an int
+        raise DistributionError(f"{filename}: {str(error)[:400]}") from None
+    if stated != (project, version):
+        raise DistributionError(
+            f"{filename}: expected the metadata of {project} {version}, "
+            f"got that of {stated[0][:200]!r} {stated[1][:200]}"
+        )
+    requires_python = str(specifier) if specifier is not None else ""
+    if not is_plain_text(requires_python):
+        raise DistributionError(
+            f"{filename}: expected a Requires-Python of at most {MAX_TEXT} printable characters "
+            f"in NFC, got {requires_python[:200]!a}"
+        )
+    return requires_python or None
+
+
+def _parsed(core: bytes, filename: str) -> RawMetadata:
+    """The fields of METADATA or PKG-INFO, those that count given once."""
+    try:
+        raw, unparsed = parse_email(core)
+    except RecursionError:
+        raise DistributionError(f"{filename}: the metadata is nested too deeply") from None
     for field in ("metadata-version", "name", "version", "requires-python"):
         if field in unparsed:  # also: given twice
             raise DistributionError(
@@ -113,20 +155,4 @@ def _check(core: bytes, project: NormalizedName, version: str, filename: str) ->
             f"{filename}: expected Metadata-Version 1.x or 2.x, "
             f"got {raw.get('metadata_version', '')[:40]!r}"
         )
-    # Off-spec: the other fields are not validated. Many files on PyPI have a field that their
-    # Metadata-Version does not know, and no installer minds.
-    metadata = Metadata.from_raw(raw, validate=False)
-    try:
-        stated = canonicalize_name(metadata.name), str(metadata.version)
-        specifier = metadata.requires_python
-    except InvalidMetadata as error:
-        raise DistributionError(f"{filename}: {error}") from None
-    if stated != (project, version):
-        raise DistributionError(
-            f"{filename}: expected the metadata of {project} {version}, "
-            f"got that of {stated[0][:200]!r} {stated[1][:200]}"
-        )
-    requires_python = str(specifier) if specifier is not None else ""
-    if len(requires_python) > _MAX_REQUIRES_PYTHON:
-        raise DistributionError(f"{filename}: a Requires-Python of more than 2,000 characters")
-    return requires_python or None
+    return raw

@@ -19,7 +19,7 @@ from indextrust.distribution import DistributionFile
 from indextrust.errors import RepositoryError
 from indextrust.names import NormalizedName
 from indextrust.repository.changes import Add, Change
-from indextrust.repository.inspect import MAX_SIZE, read_distribution
+from indextrust.repository.inspect import MAX_SIZE, check_path, read_distribution
 from indextrust.repository.plan import replay
 from indextrust.repository.state import State
 from indextrust.repository.storage import ObjectStore
@@ -53,13 +53,14 @@ class Intake:
         Raises:
             DistributionError: no acceptable distribution.
             RepositoryError: the name is used for other bytes.
-            InputError: an upload time of another form.
+            InputError: an upload time of another form, or a path that no file can have.
             StoreError: the disk refused.
         """
         known: dict[NormalizedName, dict[str, DistributionFile]] = {}
         answers: list[DistributionFile] = []
         new: list[tuple[Add, Path, bytes | None]] = []
         for path in paths:
+            check_path(path)
             copy = self._objects.take_in(path, MAX_SIZE)
             file, core = read_distribution(copy, upload_time=upload_time)
             files = known.setdefault(file.project, self.files(file.project))

@@ -10,19 +10,16 @@ Source: PEP 691 (JSON pages), PEP 700 (sizes, upload times), PEP 592 (yanks), PE
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from indextrust.distribution import DistributionFile
+from indextrust.distribution import DistributionFile, is_plain_text
 from indextrust.errors import InputError, MalformedError, ProfileError
 from indextrust.names import NormalizedName, parse_filename
 from indextrust.trust.reader import read
 
 __all__ = ["ProjectDocument", "parse_document"]
-
-MAX_TEXT = 2_000
 
 
 @dataclass(frozen=True)
@@ -142,5 +139,5 @@ def _text(tree: Any, name: str, where: str) -> str:
 def _check_text(text: Any, where: str) -> None:
     if not isinstance(text, str):
         raise MalformedError("expected a string", where=where, got=text)
-    if len(text) > MAX_TEXT or not text.isprintable() or unicodedata.normalize("NFC", text) != text:
+    if not is_plain_text(text):
         raise ProfileError("not plain text", where=where, expected="printable, in NFC", got=text)
