@@ -179,7 +179,11 @@ def test_a_link_must_not_take_the_place_of_a_folder(tmp_path: Path) -> None:
 # -- what follows the gzip stream ------------------------------------------------------------
 
 
-@pytest.mark.parametrize("behind", [b"\0", b"x" * 100_000, gzip.compress(END)])
+@pytest.mark.parametrize(
+    "behind",
+    [b"\0", b"x" * 100_000, gzip.compress(END, mtime=0)],
+    ids=["a zero", "a lot", "another stream"],
+)
 def test_nothing_may_follow_the_gzip_stream(tmp_path: Path, behind: bytes) -> None:
     path = make_sdist(tmp_path, "demo", "1.0")
     path.write_bytes(path.read_bytes() + behind)
@@ -234,3 +238,24 @@ def test_a_prefix_that_gnu_tar_does_not_know_is_refused(tmp_path: Path) -> None:
     header[148:156] = b" " * 8
     header[148:156] = b"%06o\0 " % sum(header[:512])
     assert "a prefix that not all readers know" in reason(tmp_path, CORE, bytes(header))
+
+
+# -- twins -----------------------------------------------------------------------------------
+
+
+def test_names_that_differ_by_case_are_two_files_of_an_sdist(tmp_path: Path) -> None:
+    both = block("demo-1.0/Makefile", b"all:"), block("demo-1.0/makefile", b"all:")
+    assert accepted(tmp_path, CORE, *both)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("demo-1.0/pkg-info", ""),
+        ("demo-1.0/caf\u00e9", "demo-1.0/cafe\u0301"),
+        ("demo-1.0/a", "demo-1.0/a"),
+    ],
+)
+def test_twins_are_refused(tmp_path: Path, first: str, second: str) -> None:
+    blocks = [block(name, b"x") for name in (first, second) if name]
+    assert "is there twice" in reason(tmp_path, CORE, *blocks)

@@ -29,7 +29,7 @@ def wheel_metadata(file: BinaryIO, size: int, where: str) -> tuple[str, bytes]:
         size: its bytes.
         where: its name, for messages.
     """
-    names = Names(where)
+    names = Names(where, ignore_case=True)
     members, start = read_directory(file, size, names, where)
     folders = sorted(top for top in names.tops if top.endswith(".dist-info"))
     if len(folders) != 1:
@@ -41,7 +41,7 @@ def wheel_metadata(file: BinaryIO, size: int, where: str) -> tuple[str, bytes]:
 
 def sdist_metadata(file: BinaryIO, size: int, where: str) -> bytes:
     """The bytes of an sdist's PKG-INFO. Arguments as for `wheel_metadata`."""
-    names = Names(where)
+    names = Names(where, ignore_case=False)
     unpacked = Unpacked(size, where)
     if where.endswith(".zip"):
         members, start = read_directory(file, size, names, where)

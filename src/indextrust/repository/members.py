@@ -95,10 +95,15 @@ class Names:
 
     Args:
         where: the archive's file name, for messages.
+        ignore_case: whether names that differ only by case are twins. They are in a wheel, which
+            is installed on every kind of file system; in an sdist only PKG-INFO has none, for
+            real ones hold both a ``Makefile`` and a ``makefile``.
     """
 
-    def __init__(self, where: str) -> None:
+    def __init__(self, where: str, *, ignore_case: bool) -> None:
         self._where = where
+        self._ignore_case = ignore_case
+        self._spelled: set[str] = set()
         self._kinds: dict[str, tuple[str, Kind]] = {}
         self.tops: set[str] = set()
         """The folders (or files) at the top."""
@@ -129,6 +134,8 @@ class Names:
         self.tops.add(parts[0])
         key = _folded(path)
         if there := self._kinds.get(key):
+            if self._is_another_file(path, kind, there):
+                return
             if Kind.FOLDER not in (kind, there[1]):
                 refuse(self._where, f"the member {name[:200]!r} is there twice, as {there[0]!r}")
             if kind is not there[1]:
@@ -152,6 +159,19 @@ class Names:
         there = self._kinds.get(_folded(name))
         return there[1] if there is not None and there[0] == name else None
 
+    def _is_another_file(self, path: str, kind: Kind, there: tuple[str, Kind]) -> bool:
+        """Whether two files may stand side by side although only case tells their names apart.
+
+        Never with a link or a folder: where case is ignored one would take the other's place.
+        """
+        if self._ignore_case or kind is not Kind.FILE or there[1] is not Kind.FILE:
+            return False
+        exact = unicodedata.normalize("NFC", path)
+        if exact in self._spelled or path.casefold().endswith("/pkg-info"):
+            return False
+        self._spelled.add(exact)
+        return True
+
     @staticmethod
     def _other(kind: Kind, there: tuple[str, Kind]) -> str:
         return (there[1] if kind is Kind.FOLDER else kind).value
@@ -173,6 +193,7 @@ class Names:
         if self._length > _MAX_NAMES:
             refuse(self._where, f"more than {_MAX_NAMES} characters of names")
         self._kinds[key] = path, kind
+        self._spelled.add(unicodedata.normalize("NFC", path))
 
 
 def _folded(path: str) -> str:
