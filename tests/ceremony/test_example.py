@@ -3,32 +3,21 @@
 from __future__ import annotations
 
 import doctest
-import os
 import re
 import runpy
-import subprocess
-import sys
 from pathlib import Path
 
 import indextrust.ceremony
 from tests.ceremony.parties import root_of, tuf_client
+from tests.support.examples import EXAMPLES, output_of
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "ceremony.py"
+EXAMPLE = EXAMPLES / "ceremony.py"
 
 
 def test_the_example_runs_without_arguments_and_leaves_nothing(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-B", str(EXAMPLE)],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "TMPDIR": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-    assert "Clients start from this root, sha256" in done.stdout
-    assert "Root 2 is signed, sha256" in done.stdout
-    assert os.listdir(tmp_path) == []
+    printed = output_of(EXAMPLE, tmp_path)
+    assert "Clients start from this root, sha256" in printed
+    assert "Root 2 is signed, sha256" in printed
 
 
 def test_tufs_client_follows_what_the_example_signed(tmp_path: Path) -> None:

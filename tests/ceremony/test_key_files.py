@@ -187,7 +187,8 @@ def test_a_private_key_that_others_may_touch_is_not_used(mode: int, key_file: Pa
 
 def test_a_stricter_mode_is_fine(key_file: Path) -> None:
     key_file.chmod(0o400)
-    load_signer(key_file, PASSPHRASE)
+    expected = load_public(public_path(key_file)).keyid
+    assert load_signer(key_file, PASSPHRASE).public_key.keyid == expected
 
 
 def _missing(path: Path) -> None:

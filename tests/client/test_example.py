@@ -2,36 +2,25 @@
 
 from __future__ import annotations
 
-import os
 import re
 import runpy
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.client.pages import WHL, put, sha256
 from tests.client.stage import Stage
+from tests.support.examples import EXAMPLES, output_of
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "installer.py"
+EXAMPLE = EXAMPLES / "installer.py"
 
 
 def test_the_example_runs_without_arguments_and_leaves_nothing(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-B", str(EXAMPLE)],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "TMPDIR": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-    lines = done.stdout.splitlines()
+    printed = output_of(EXAMPLE, tmp_path)
+    lines = printed.splitlines()
     assert lines[0].startswith("signed metadata, good until ")
     assert re.fullmatch(rf"{WHL} [0-9a-f]{{64}} FirstSeen", lines[1])
     assert lines[2].endswith(f"/downloads/{WHL}")
-    assert os.listdir(tmp_path) == []
 
 
 def test_what_would_be_copied_refuses_and_says_why(tmp_path: Path) -> None:

@@ -2,31 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import re
 import runpy
-import subprocess
-import sys
 from pathlib import Path
 
 from indextrust.repository import Repository
+from tests.support.examples import EXAMPLES, output_of
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "index_operator.py"
+EXAMPLE = EXAMPLES / "index_operator.py"
 
 
 def test_the_example_runs_without_arguments_and_leaves_nothing(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-B", str(EXAMPLE)],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "TMPDIR": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-    assert "snapshot 2: 2 files added" in done.stdout
-    assert "nothing to renew yet\nas published: True\n" in done.stdout
-    assert os.listdir(tmp_path) == []
+    printed = output_of(EXAMPLE, tmp_path)
+    assert "snapshot 2: 2 files added" in printed
+    assert "nothing to renew yet\nas published: True\n" in printed
 
 
 def test_the_example_leaves_an_index_as_it_says(tmp_path: Path) -> None:
