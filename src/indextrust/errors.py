@@ -39,6 +39,7 @@ __all__ = [
     "MissingExtraError",
     "MissingRoleError",
     "NotListedError",
+    "OutdatedRootError",
     "PassphraseError",
     "PortInUseError",
     "ProfileError",
@@ -164,6 +165,10 @@ class AlarmError(RefusedError):
 
 class EquivocationError(AlarmError):
     """Two different contents under one role and version."""
+
+
+class OutdatedRootError(AlarmError):
+    """A root older than the user's policy allows: a newer one may be withheld from us."""
 
 
 class ChangedArtifactError(AlarmError):

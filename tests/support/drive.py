@@ -18,16 +18,18 @@ from indextrust.trust import (
     Lookup,
     NotListed,
     Persist,
+    Policy,
     Session,
     TargetEntry,
+    Times,
 )
 
 
 class Driver:
     """Drives sessions over `files` (file name to bytes, as served).
 
-    What is trusted stays in `stored` from one refresh to the next, roots in `history`; every
-    request is in `requests`, in order.
+    What is trusted stays in `stored` from one refresh to the next, roots in `history`, what is
+    remembered of time in `times`; every request is in `requests`, in order.
     """
 
     def __init__(self, files: Mapping[str, bytes], bootstrap: bytes, now: datetime) -> None:
@@ -36,15 +38,25 @@ class Driver:
         self.now = now
         self.limits = Limits()
         self.known = Known()
+        self.policy = Policy()
+        self.times: Times | None = None
         self.stored: dict[str, bytes] = {}
         self.history: dict[int, bytes] = {}
         self.requests: list[str] = []
         self.session: Session | None = None
 
     def refresh(self) -> Session:
-        session = Session(self.bootstrap, now=self.now, limits=self.limits, known=self.known)
+        session = Session(
+            self.bootstrap,
+            now=self.now,
+            limits=self.limits,
+            known=self.known,
+            policy=self.policy,
+            times=self.times,
+        )
         self._drive(session)
         self.session = session
+        self.times = session.times
         return session
 
     def find(self, path: str) -> TargetEntry | NotListed:

@@ -7,6 +7,7 @@ role and all after it are byte-identical, and one honest refresh afterwards succ
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -37,7 +38,8 @@ from indextrust.errors import (
 from indextrust.testing import MetadataRepository
 from indextrust.trust import Known, Limits, NotListed, Session, TargetEntry
 from indextrust.trust import session as session_module
-from indextrust.trust.metadata import parse
+from indextrust.trust.keys import RoleKeys
+from indextrust.trust.metadata import FileInfo, Snapshot, Targets, parse
 from tests.support.drive import Driver
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -750,11 +752,81 @@ def test_what_is_known_by_other_keys_is_verified_again(repository: MetadataRepos
     _refused(client, SignatureError, kept_until="timestamp")
 
 
-def test_what_is_known_does_not_grow_without_bound(repository: MetadataRepository) -> None:
+def test_what_raised_an_alarm_is_not_known_afterwards(repository: MetadataRepository) -> None:
+    """ATTACK 29: bins version 1 expires, and its key signs another version 1 that does not. Each
+    look-up refuses it, not just the first one of the process."""
+    repository.targets["bins"].signed.expires = NOW + timedelta(hours=1)
+    repository.publish_again("bins")
+    repository.snapshot.signed.meta["bins.json"] = MetaFile(1)
+    repository.publish_timestamp(repository.publish_snapshot())
     client = _client(repository)
-    client.known = Known(most=2)
-    for _ in range(4):
-        repository.publish()
+    client.refresh()
+    client.find("files/demo/demo-1.0.tar.gz")
+    held = client.stored["bins"]
+    repository.targets["bins"].signed.expires = NOW + timedelta(days=1)
+    repository.publish_again("bins")
+    client.now += timedelta(hours=2)
+    client.refresh()
+    for _ in range(3):
+        with pytest.raises(EquivocationError):
+            client.find("files/demo/demo-1.0.tar.gz")
+        assert client.stored["bins"] == held
+
+
+def test_what_is_known_does_not_grow_without_bound(repository: MetadataRepository) -> None:
+    """Neither in roles nor in bytes; the role used least recently goes first."""
+    keys = RoleKeys(("a",), 1, {})
+    role = Targets(1, NOW, {}, ())
+    known = Known(most=3, most_bytes=100)
+    for name in ("a", "b", "c"):
+        known.learn(name, b"x" * 10, keys, role)
+    assert known.recall("a", b"x" * 10, keys, Targets) is role
+    known.learn("d", b"x" * 10, keys, role)
+    assert known.recall("b", b"x" * 10, keys, Targets) is None
+    assert known.recall("a", b"x" * 10, keys, Targets) is role
+    known.learn("e", b"x" * 90, keys, role)
+    held = [n for n in "abcde" if known.listed(n, FileInfo(1, None, {}), keys, Targets)]
+    assert held == ["a", "e"]
+    known.learn("a", b"y" * 10, keys, role)
+    assert known.listed("e", FileInfo(1, 90, {}), keys, Targets) is role
+
+
+def test_what_is_known_is_taken_only_for_what_is_listed() -> None:
+    keys = RoleKeys(("a",), 1, {})
+    role = Targets(2, NOW, {}, ())
+    known = Known()
+    known.learn("bins", b"data", keys, role)
+    right = {"sha256": hashlib.sha256(b"data").hexdigest()}
+    for info in (FileInfo(2, None, {}), FileInfo(2, 4, {}), FileInfo(2, 4, right)):
+        assert known.listed("bins", info, keys, Targets) is role
+    for other in (
+        FileInfo(1, None, {}),
+        FileInfo(3, None, {}),
+        FileInfo(2, 5, {}),
+        FileInfo(2, 4, {"sha256": "0" * 64}),
+        FileInfo(2, 4, right | {"sha512": "0" * 128}),
+    ):
+        assert known.listed("bins", other, keys, Targets) is None
+    assert known.listed("bins", FileInfo(2, 4, right), RoleKeys(("b",), 1, {}), Targets) is None
+    assert known.listed("bins", FileInfo(2, 4, right), keys, Snapshot) is None
+    assert known.listed("other", FileInfo(2, 4, right), keys, Targets) is None
+    assert known.recall("bins", b"Data", keys, Targets) is None
+    assert known.recall("bins", b"data", keys, Snapshot) is None
+
+
+def test_a_refresh_and_a_look_up_may_fetch_only_so_many_bytes(
+    repository: MetadataRepository,
+) -> None:
+    """Every file within its own cap, and together too many: a budget's answer, not a refusal."""
+    client = _client(repository)
+    sizes = [len(repository.files[n]) for n in ("timestamp.json", "1.snapshot.json")]
+    client.limits = Limits(refresh_bytes=sum(sizes))
+    with pytest.raises(BudgetExceededError, match=r"1\.targets\.json: not asked for"):
         client.refresh()
-        client.find("files/demo/demo-1.0.tar.gz")
-        assert len(client.known._verified) == 2
+    assert client.requests[-1] == "1.snapshot.json"
+    client.limits = Limits()
+    client.refresh()
+    client.limits = Limits(refresh_bytes=0)
+    client.session = None
+    with pytest.raises(BudgetExceededError):
+        client.refresh()

@@ -14,10 +14,12 @@ Example: a driver in a few lines (`store` and `get` are yours).
 """
 
 from indextrust.trust.document import ProjectDocument, parse_document
+from indextrust.trust.freshness import Policy, Times
+from indextrust.trust.known import Known
 from indextrust.trust.limits import Limits
 from indextrust.trust.lookup import NotListed, check_target_path
 from indextrust.trust.memory import Changed, FirstSeen, Remembered, Unchanged, judge
-from indextrust.trust.session import Known, Lookup, Notice, Session, Trusted
+from indextrust.trust.session import Lookup, Notice, Session, Trusted
 from indextrust.trust.verdict import TargetEntry
 from indextrust.trust.wants import ABSENT, STORED, Absent, Done, Fetch, Load, Persist, Stored
 
@@ -36,11 +38,13 @@ __all__ = [
     "NotListed",
     "Notice",
     "Persist",
+    "Policy",
     "ProjectDocument",
     "Remembered",
     "Session",
     "Stored",
     "TargetEntry",
+    "Times",
     "Trusted",
     "Unchanged",
     "check_target_path",

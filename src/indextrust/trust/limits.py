@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["Limits"]
+from indextrust.errors import BudgetExceededError
+
+__all__ = ["Allowance", "Limits"]
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,9 @@ class Limits:
         root_updates: roots fetched in one refresh. Roots read from the local history don't
             count, so a client that embeds an old root arrives in the end.
         delegations: delegated roles visited in one lookup.
+        refresh_bytes: bytes fetched in one refresh, or in one lookup, all files together.
+        refresh_seconds: what a call of a client may take for its metadata, retries included.
+            The session has no clock: its driver keeps this one.
         document_length: bytes of a project document.
         target_length: bytes of any target; who signs its length may be a thief.
     """
@@ -34,9 +39,33 @@ class Limits:
     ceiling: int = 32_000_000
     root_updates: int = 1024
     delegations: int = 32
+    refresh_bytes: int = 100_000_000
+    refresh_seconds: float = 600.0
     document_length: int = 32_000_000
     target_length: int = 16_000_000_000
 
     def recorded(self, default: int, length: int | None) -> int:
         """The cap for a file for which signed metadata records `length` bytes, or None."""
         return default if length is None else min(length, self.ceiling)
+
+
+class Allowance:
+    """What one refresh, or one lookup, may still fetch."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._most = self._left = limits.refresh_bytes
+
+    def check(self, filename: str) -> None:
+        """Before `filename` is asked for.
+
+        Raises:
+            BudgetExceededError: nothing is left.
+        """
+        if self._left <= 0:
+            raise BudgetExceededError(
+                f"{filename}: not asked for, {self._most} bytes of metadata came already"
+            )
+
+    def take(self, length: int) -> None:
+        """`length` bytes came."""
+        self._left -= length

@@ -8,12 +8,13 @@ machine of the same kind for one target path; several may be driven at once.
 |-------------------|-------------------------|----------------------------|---------------------|
 | stored root       | Load(root)              | remember what is held      | Persist(bootstrap)  |
 | 5.3 next root     | Load(root, N+1), Fetch  | trust it, Persist, again   | ABSENT ends it      |
-| 5.3.10            |                         | the root is not expired    | refused             |
+| 5.3.10, policy    |                         | not expired, not outdated  | refused             |
 | 5.4 timestamp     | Load(timestamp)         | trust it, for comparison   | forget it           |
 |                   | Fetch(timestamp)        | trust it, Persist          | refused             |
 | 5.5 snapshot      | Load(snapshot)          | the one listed: use it     | keep for comparison |
 |                   | Fetch(snapshot)         | trust it, Persist          | refused             |
-| 5.6 targets, bins | Load(role)              | the one listed: use it     | forget it           |
+| 5.6 targets, bins | (none if it is `Known`) |                            |                     |
+|                   | Load(role)              | the one listed: use it     | forget it           |
 |                   | Fetch(role)             | trust it, Persist          | refused             |
 
 Guarantees:
@@ -27,18 +28,17 @@ Guarantees:
 * After a refusal the machine is finished. To try again, make a new session.
 
 What it leaves to others: fetching within time and size, storing durably with compare-and-swap
-(`indextrust.trust.wants`), retrying, and choosing the reference time.
+(`indextrust.trust.wants`), retrying, reading the clock, and keeping `Session.times`.
 """
 
 from __future__ import annotations
 
 import hashlib
-import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timezone
 from functools import partial
-from typing import Generic, TypeVar
+from typing import TypeVar
 
 from indextrust.errors import (
     BudgetExceededError,
@@ -51,20 +51,25 @@ from indextrust.errors import (
 )
 from indextrust.names import ROOT, SNAPSHOT, TARGETS, TIMESTAMP, metadata_filename
 from indextrust.trust import checks
+from indextrust.trust.freshness import (
+    Policy,
+    Times,
+    check_root_age,
+    is_set_back,
+    reference_time,
+)
 from indextrust.trust.keys import RoleKeys
-from indextrust.trust.limits import Limits
+from indextrust.trust.known import Known
+from indextrust.trust.limits import Allowance, Limits
 from indextrust.trust.lookup import NotListed, check_target_path, walk
-from indextrust.trust.metadata import FileInfo, Root, Signed, Snapshot, Targets, Timestamp, parse
+from indextrust.trust.machine import Answer, Machine, Steps
+from indextrust.trust.metadata import FileInfo, Root, Snapshot, Targets, Timestamp, parse
 from indextrust.trust.verdict import TargetEntry
-from indextrust.trust.wants import ABSENT, STORED, Absent, Done, Fetch, Load, Persist, Stored
+from indextrust.trust.wants import ABSENT, Done, Fetch, Load, Persist
 
-__all__ = ["Known", "Lookup", "Notice", "Session", "Trusted"]
+__all__ = ["Lookup", "Notice", "Session", "Trusted"]
 
 T = TypeVar("T")
-S = TypeVar("S", bound=Signed)
-Want = Load | Fetch | Persist
-Answer = bytes | Absent | Stored
-Steps = Generator[Want, Answer, T]
 
 
 @dataclass(frozen=True)
@@ -72,10 +77,11 @@ class Notice:
     """Something that was not refused and yet should be known or kept.
 
     Args:
-        kind: ``same-version-other-bytes``: the fetched file was discarded.
+        kind: ``same-version-other-bytes``: the fetched file was discarded; ``clock-set-back``:
+            the clock shows a time before one that was seen.
         role: which role it is about.
         message: for people.
-        evidence: bytes worth keeping.
+        evidence: bytes worth keeping; empty if there are none.
     """
 
     kind: str
@@ -107,93 +113,17 @@ class Trusted:
         return min(role.expires for role in roles)
 
 
-class Known:
-    """What earlier sessions of this process verified: it saves work, and decides nothing.
-
-    A role is taken from here only for the very bytes and the very keys with which it was
-    verified. Expiry, versions and hashes are checked each time all the same. May be used by
-    several threads.
-
-    Args:
-        most: roles remembered; the one used least recently goes first.
-    """
-
-    def __init__(self, most: int = 512) -> None:
-        self._most = most
-        self._lock = threading.Lock()
-        self._verified: dict[tuple[str, str], tuple[RoleKeys, Signed]] = {}
-
-    def recall(self, role: str, data: bytes, keys: RoleKeys, kind: type[S]) -> S | None:
-        """The role that was verified from `data` with `keys`, if it was."""
-        place = (role, hashlib.sha256(data).hexdigest())
-        with self._lock:
-            signers, signed = self._verified.get(place, (None, None))
-            if isinstance(signed, kind) and signers == keys:
-                self._verified[place] = self._verified.pop(place)
-                return signed
-        return None
-
-    def learn(self, role: str, data: bytes, keys: RoleKeys, signed: Signed) -> None:
-        """Remember `signed`, just verified from `data` with `keys`."""
-        place = (role, hashlib.sha256(data).hexdigest())
-        with self._lock:
-            self._verified[place] = (keys, signed)
-            while len(self._verified) > self._most:
-                del self._verified[next(iter(self._verified))]
-
-
-class _Machine(Generic[T]):
-    """The `wants()`/`feed()` shell around a generator of steps."""
-
-    def __init__(self, steps: Steps[T]) -> None:
-        self._steps = steps
-        self._want: Want | Done[T] | None = None
-        self._advance(None)
-
-    def wants(self) -> Want | Done[T]:
-        """What the driver should do next; the same until `feed` is called.
-
-        Raises:
-            InputError: the machine ended with an error before.
-        """
-        if self._want is None:
-            raise InputError("this session ended with an error; make a new one")
-        return self._want
-
-    def feed(self, answer: Answer) -> None:
-        """Give the answer to what `wants()` asked for.
-
-        Raises:
-            RefusedError: the answer is not acceptable; the machine is finished.
-            UnreachableError: it cannot go on without a file that the server lacks, or a budget
-                ran out.
-            UnsupportedKeyError: a signature can't be verified here.
-            InputError: not an answer to what was asked.
-        """
-        want = self.wants()
-        if isinstance(want, Done):
-            raise InputError("nothing was asked for")
-        if (answer is STORED) != isinstance(want, Persist):
-            raise InputError(f"not an answer to {type(want).__name__}: {type(answer).__name__}")
-        self._advance(answer)
-
-    def _advance(self, answer: Answer | None) -> None:
-        self._want = None
-        try:
-            # a fresh generator takes None, which its type can't say
-            self._want = self._steps.send(answer)  # type: ignore[arg-type]
-        except StopIteration as stop:
-            self._want = Done(stop.value)
-
-
-class Session(_Machine[Trusted]):
+class Session(Machine[Trusted]):
     """One refresh of the top-level metadata.
 
     Args:
         bootstrap: a root file that the caller trusts out of band.
-        now: the reference time, aware; the same for all steps (TUF specification 5.1).
+        now: what the clock shows, aware. The reference time is the same for all steps (TUF
+            specification 5.1): this, or a later one that was seen before.
         limits: upper bounds.
         known: what earlier sessions of this process verified, to save work.
+        policy: what the user asks of the root's age.
+        times: what was remembered of time for this repository.
 
     Raises:
         RefusedError: the bootstrap root is not a root signed by itself.
@@ -207,14 +137,23 @@ class Session(_Machine[Trusted]):
         now: datetime,
         limits: Limits | None = None,
         known: Known | None = None,
+        policy: Policy | None = None,
+        times: Times | None = None,
     ) -> None:
         if now.tzinfo is None:
             raise InputError("the reference time needs a time zone")
-        self.now = now
+        self.now = reference_time(now, times).astimezone(timezone.utc)
         self.limits = limits or Limits()
         self.notices: list[Notice] = []
         self._known = known or Known()
-        self._roles: dict[str, tuple[RoleKeys, Targets]] = {}
+        self._policy = policy or Policy()
+        self._times = times
+        if times is not None and is_set_back(now, times):
+            message = (
+                f"the clock was set back: it shows {now:%Y-%m-%d %H:%M}, and "
+                f"{times.last_seen:%Y-%m-%d %H:%M} was seen before; expiry is judged by the later"
+            )
+            self.notices.append(Notice("clock-set-back", TIMESTAMP, message, b""))
         super().__init__(self._refresh(bootstrap))
 
     @property
@@ -229,27 +168,49 @@ class Session(_Machine[Trusted]):
             raise InputError("the refresh is not finished")
         return want.result
 
-    def lookup(self, path: str) -> Lookup:
+    @property
+    def times(self) -> Times:
+        """What to remember of time, now that the repository was asked and answered.
+
+        Raises:
+            InputError: the refresh is not finished.
+        """
+        version, before = self.trusted.root.version, self._times
+        same = before is not None and before.root_version == version
+        return Times(
+            last_seen=self.now,
+            last_refresh=self.now,
+            root_version=version,
+            root_since=before.root_since if before is not None and same else self.now,
+        )
+
+    def lookup(self, path: str, *, now: datetime | None = None) -> Lookup:
         """Start to look `path` up under the refreshed metadata.
+
+        Args:
+            path: target path.
+            now: a reference time later than the session's, where that was made some time ago.
 
         Raises:
             UnsafePathError: a path that could leave its base; nothing is requested.
             InputError: the refresh is not finished.
         """
-        return Lookup(self, self.trusted, check_target_path(path))
+        now = self.now if now is None else max(now, self.now)
+        return Lookup(self, self.trusted, check_target_path(path), now)
 
     # -- the steps ---------------------------------------------------------------------------
 
     def _refresh(self, bootstrap: bytes) -> Steps[Trusted]:
-        root = yield from self._root(bootstrap)
-        timestamp = yield from self._timestamp(root)
-        snapshot = yield from self._snapshot(root, timestamp)
-        targets = yield from _role(
-            self, root, snapshot, TARGETS, root.roles[TARGETS], f"root version {root.version}"
-        )
+        allowance = Allowance(self.limits)
+        root = yield from self._root(bootstrap, allowance)
+        timestamp = yield from self._timestamp(root, allowance)
+        snapshot = yield from self._snapshot(root, timestamp, allowance)
+        search = _Roles(self, root, snapshot, self.now, allowance)
+        delegator = f"root version {root.version}"
+        targets = yield from search.role(TARGETS, root.roles[TARGETS], delegator)
         return Trusted(root, timestamp, snapshot, targets)
 
-    def _root(self, bootstrap: bytes) -> Steps[Root]:
+    def _root(self, bootstrap: bytes, allowance: Allowance) -> Steps[Root]:
         """5.2 and 5.3."""
         limit = self.limits.root_length
         root = checks.verified_bootstrap(parse(bootstrap, where="bootstrap root", max_length=limit))
@@ -274,7 +235,7 @@ class Session(_Machine[Trusted]):
                         f"{ROOT}: more than {fetched} new versions; the next refresh goes on "
                         f"from version {root.version}"
                     )
-                data = yield from self._fetch(ROOT, version, limit)
+                data = yield from _fetch(ROOT, version, limit, allowance)
                 if data is ABSENT:
                     break
                 new = verify(_bytes(data))
@@ -285,6 +246,7 @@ class Session(_Machine[Trusted]):
         if held != _digest(current):
             yield Persist(ROOT, root.version, current, held, root.version)
         checks.not_expired(root, self.now, ROOT)
+        check_root_age(root.version, self.now, self._policy, self._times)
         return root
 
     def _next_root(self, data: bytes, trusted: Root) -> Root:
@@ -292,7 +254,7 @@ class Session(_Machine[Trusted]):
         envelope = parse(data, where=where, max_length=self.limits.root_length)
         return checks.verified_next_root(envelope, trusted)
 
-    def _timestamp(self, root: Root) -> Steps[Timestamp]:
+    def _timestamp(self, root: Root, allowance: Allowance) -> Steps[Timestamp]:
         """5.4."""
         limit = self.limits.timestamp_length
 
@@ -302,7 +264,7 @@ class Session(_Machine[Trusted]):
 
         stored = yield Load(TIMESTAMP)
         trusted = _unless_refused(partial(verify, most=limit), stored)
-        data = yield from self._fetch_present(TIMESTAMP, None, limit)
+        data = yield from _fetch_present(TIMESTAMP, None, limit, allowance)
         new = verify(data, limit)
         if trusted is not None:
             if new.version == trusted.version:
@@ -319,7 +281,7 @@ class Session(_Machine[Trusted]):
         message = f"{role}: version {version} came with other bytes than before; it was discarded"
         self.notices.append(Notice("same-version-other-bytes", role, message, data))
 
-    def _snapshot(self, root: Root, timestamp: Timestamp) -> Steps[Snapshot]:
+    def _snapshot(self, root: Root, timestamp: Timestamp, allowance: Allowance) -> Steps[Snapshot]:
         """5.5."""
         info = timestamp.snapshot
         limit = self.limits.recorded(self.limits.snapshot_length, info.length)
@@ -329,7 +291,6 @@ class Session(_Machine[Trusted]):
             if snapshot is None:
                 envelope = parse(data, where=SNAPSHOT, max_length=most)
                 snapshot = checks.verified_snapshot(envelope, root)
-                self._known.learn(SNAPSHOT, data, root.roles[SNAPSHOT], snapshot)
             return snapshot
 
         stored = yield Load(SNAPSHOT)
@@ -337,9 +298,10 @@ class Session(_Machine[Trusted]):
         if trusted is not None and trusted.version == info.version:
             checks.same_bytes(_bytes(stored), info, SNAPSHOT)
             if self.now < trusted.expires:
+                self._known.learn(SNAPSHOT, _bytes(stored), root.roles[SNAPSHOT], trusted)
                 return trusted
         version = info.version if root.consistent_snapshot else None
-        data = yield from self._fetch_present(SNAPSHOT, version, limit)
+        data = yield from _fetch_present(SNAPSHOT, version, limit, allowance)
         checks.vouched_for(data, info, SNAPSHOT)
         new = verify(data, limit)
         checks.version_is(info.version, new, SNAPSHOT)
@@ -349,39 +311,27 @@ class Session(_Machine[Trusted]):
             checks.snapshot_not_rolled_back(trusted, new)
         checks.not_expired(new, self.now, SNAPSHOT)
         yield Persist(SNAPSHOT, new.version, data, _digest(stored), root.version)
+        self._known.learn(SNAPSHOT, data, root.roles[SNAPSHOT], new)
         return new
 
-    def _fetch(self, role: str, version: int | None, limit: int) -> Steps[Answer]:
-        filename = metadata_filename(role, version)
-        if len(filename.encode("utf-8")) > 255:
-            raise UnsafePathError("the role's name makes too long a file name", where=role)
-        data = yield Fetch(role, version, filename, limit)
-        if isinstance(data, bytes) and len(data) > limit:
-            raise LengthError("too long", where=filename, expected=limit, got=len(data))
-        return data
 
-    def _fetch_present(self, role: str, version: int | None, limit: int) -> Steps[bytes]:
-        data = yield from self._fetch(role, version, limit)
-        if not isinstance(data, bytes):
-            name = metadata_filename(role, version)
-            raise UnreachableError(f"{name}: the server says that there is no such file")
-        return data
-
-
-class Lookup(_Machine[TargetEntry | NotListed]):
+class Lookup(Machine[TargetEntry | NotListed]):
     """The search for one target path (5.6 for each delegated role, 5.6.7).
 
     Made by `Session.lookup`. A result is `TargetEntry`, or `NotListed` if the trusted metadata
     says so; everything else is an error.
     """
 
-    def __init__(self, session: Session, trusted: Trusted, path: str) -> None:
-        super().__init__(self._search(session, trusted, path))
+    def __init__(self, session: Session, trusted: Trusted, path: str, now: datetime) -> None:
+        roles = _Roles(session, trusted.root, trusted.snapshot, now, Allowance(session.limits))
+        super().__init__(self._search(roles, trusted, path, session.limits.delegations))
 
     @staticmethod
-    def _search(session: Session, trusted: Trusted, path: str) -> Steps[TargetEntry | NotListed]:
+    def _search(
+        asked: _Roles, trusted: Trusted, path: str, most: int
+    ) -> Steps[TargetEntry | NotListed]:
         roles: dict[str, Targets] = {TARGETS: trusted.targets}
-        search = walk(path, most=session.limits.delegations)
+        search = walk(path, most=most)
         try:
             visit = next(search)
             while True:
@@ -389,9 +339,7 @@ class Lookup(_Machine[TargetEntry | NotListed]):
                     keys = roles[visit.delegator].keys_of(visit.role)
                     if keys is None:  # pragma: no cover - the walk names only delegated roles
                         raise MissingRoleError("not delegated to", where=visit.role)
-                    roles[visit.role] = yield from _role(
-                        session, trusted.root, trusted.snapshot, visit.role, keys, visit.delegator
-                    )
+                    roles[visit.role] = yield from asked.role(visit.role, keys, visit.delegator)
                 visit = search.send(roles[visit.role])
         except StopIteration as stop:
             found: tuple[str, Targets] | None = stop.value
@@ -410,44 +358,80 @@ class Lookup(_Machine[TargetEntry | NotListed]):
         )
 
 
-# -- targets roles, the same for the top level and the delegated -------------------------------
+class _Roles:
+    """Targets roles, the top level and the delegated, as one refresh or lookup needs them."""
 
+    def __init__(
+        self,
+        session: Session,
+        root: Root,
+        snapshot: Snapshot,
+        now: datetime,
+        allowance: Allowance,
+    ) -> None:
+        self._known = session._known
+        self._limits = session.limits
+        self._root = root
+        self._snapshot = snapshot
+        self._now = now
+        self._allowance = allowance
 
-def _role(
-    session: Session, root: Root, snapshot: Snapshot, role: str, keys: RoleKeys, delegator: str
-) -> Steps[Targets]:
-    """5.6.1 to 5.6.6 for `role`, verified with the keys that `delegator` gives it."""
-    known = session._roles.get(role)
-    if known is not None and known[0] == keys:
-        return known[1]
-    info = snapshot.info(f"{role}.json")
-    if info is None:
-        raise MissingRoleError("delegated to, and not in the snapshot", where=role)
-    limit = session.limits.recorded(session.limits.targets_length, info.length)
+    def role(self, role: str, keys: RoleKeys, delegator: str) -> Steps[Targets]:
+        """5.6.1 to 5.6.6 for `role`, verified with the keys that `delegator` gives it."""
+        info = self._snapshot.info(f"{role}.json")
+        if info is None:
+            raise MissingRoleError("delegated to, and not in the snapshot", where=role)
+        known = self._known.listed(role, info, keys, Targets)
+        if known is not None and self._now < known.expires:
+            return known
 
-    def verify(data: bytes, most: int) -> Targets:
-        targets = session._known.recall(role, data, keys, Targets)
-        if targets is None:
-            envelope = parse(data, where=role, max_length=most)
-            targets = checks.verified_targets(envelope, role, keys, delegator)
-            session._known.learn(role, data, keys, targets)
-        return targets
+        def verify(data: bytes, most: int) -> Targets:
+            targets = self._known.recall(role, data, keys, Targets)
+            if targets is None:
+                envelope = parse(data, where=role, max_length=most)
+                targets = checks.verified_targets(envelope, role, keys, delegator)
+            return targets
 
-    stored = yield Load(role)
-    trusted = _unless_refused(partial(verify, most=session.limits.ceiling), stored)
-    if trusted is None or not _is_current(trusted, _bytes(stored), info, session.now, role):
-        version = info.version if root.consistent_snapshot else None
-        data = yield from session._fetch_present(role, version, limit)
+        stored = yield Load(role)
+        trusted = _unless_refused(partial(verify, most=self._limits.ceiling), stored)
+        if trusted is not None and _is_current(trusted, _bytes(stored), info, self._now, role):
+            self._known.learn(role, _bytes(stored), keys, trusted)
+            return trusted
+        version = info.version if self._root.consistent_snapshot else None
+        limit = self._limits.recorded(self._limits.targets_length, info.length)
+        data = yield from _fetch_present(role, version, limit, self._allowance)
         checks.vouched_for(data, info, role)
         new = verify(data, limit)
         checks.version_is(info.version, new, role)
         if trusted is not None and trusted.version == new.version:
             checks.not_equivocated(_bytes(stored), data, new.version, role)
-        checks.not_expired(new, session.now, role)
-        yield Persist(role, new.version, data, _digest(stored), root.version)
-        trusted = new
-    session._roles[role] = (keys, trusted)
-    return trusted
+        checks.not_expired(new, self._now, role)
+        yield Persist(role, new.version, data, _digest(stored), self._root.version)
+        self._known.learn(role, data, keys, new)
+        return new
+
+
+def _fetch(role: str, version: int | None, limit: int, allowance: Allowance) -> Steps[Answer]:
+    filename = metadata_filename(role, version)
+    if len(filename.encode("utf-8")) > 255:
+        raise UnsafePathError("the role's name makes too long a file name", where=role)
+    allowance.check(filename)
+    data = yield Fetch(role, version, filename, limit)
+    if isinstance(data, bytes):
+        if len(data) > limit:
+            raise LengthError("too long", where=filename, expected=limit, got=len(data))
+        allowance.take(len(data))
+    return data
+
+
+def _fetch_present(
+    role: str, version: int | None, limit: int, allowance: Allowance
+) -> Steps[bytes]:
+    data = yield from _fetch(role, version, limit, allowance)
+    if not isinstance(data, bytes):
+        name = metadata_filename(role, version)
+        raise UnreachableError(f"{name}: the server says that there is no such file")
+    return data
 
 
 def _is_current(targets: Targets, data: bytes, info: FileInfo, now: datetime, where: str) -> bool:
