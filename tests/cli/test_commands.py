@@ -29,6 +29,7 @@ def test_all_the_commands_are_there() -> None:
     assert set(COMMANDS) == {
         *("init", "add", "remove", "yank", "publish", "renew", "status", "serve", "demo"),
         *("trust add", "trust list", "trust reset", "trust acknowledge"),
+        *("trust policy", "trust reset-clock"),
         *("run", "get", "verify"),
     }
 

@@ -13,6 +13,7 @@ from indextrust.client import (
     Urllib3Fetcher,
 )
 from indextrust.testing import MetadataRepository, TamperingServer
+from indextrust.trust import Policy
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 WHEEL = "files/demo/demo-1.0-py3-none-any.whl"
@@ -25,6 +26,7 @@ class Stage:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.public = folder / "public"
+        self._written: dict[str, bytes] = {}
         self.now = NOW
         self.repository = MetadataRepository(now=NOW)
         self.repository.delegate("targets", "bins", ["files/*/*", "simple/*/*"], terminating=True)
@@ -45,8 +47,10 @@ class Stage:
         """Write what is served: targets at the base, beside ``metadata/``."""
         for path, data in self.repository.served().items():
             file = self.public / path.removeprefix("targets/")
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_bytes(data)
+            if self._written.get(path) != data or not file.exists():
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_bytes(data)
+                self._written[path] = data
 
     def client(
         self,
@@ -54,6 +58,7 @@ class Stage:
         store: MetadataStore | None = None,
         fetcher: Fetcher | None = None,
         root: bytes | None = None,
+        policy: Policy | None = None,
     ) -> TufClient:
         """A new client on the same cache, unless it is given another."""
         return TufClient(
@@ -63,6 +68,7 @@ class Stage:
             fetcher=fetcher or Urllib3Fetcher(seconds=20),
             targets_url=self.server.url,
             clock=lambda: self.now,
+            policy=policy,
         )
 
     def store(self) -> FileMetadataStore:

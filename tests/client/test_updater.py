@@ -30,7 +30,7 @@ from indextrust.errors import (
     UnsafePathError,
 )
 from indextrust.testing import MetadataRepository
-from indextrust.trust import Known, NotListed, Persist, TargetEntry
+from indextrust.trust import Known, NotListed, Persist, Policy, TargetEntry
 from indextrust.trust.keys import RoleKeys
 from indextrust.trust.metadata import Targets
 from tests.client.processes import killed_before_step, on_a_full_disk, visible, without_rights
@@ -51,7 +51,7 @@ def _entry(client: TufClient, path: str = WHEEL) -> TargetEntry:
 
 def test_refresh_look_up_download(stage: Stage, tmp_path: Path) -> None:
     client = stage.client()
-    assert client.refresh() == Refreshed(1, 1, 1, 1, NOW + timedelta(days=1), ())
+    assert client.refresh() == Refreshed(1, 1, 1, 1, NOW + timedelta(days=1), NOW, ())
     entry = _entry(client)
     assert (entry.length, entry.hashes, entry.role) == (len(BYTES), {"sha256": DIGEST}, "bins")
     path = client.download(entry, tmp_path / "demo.whl")
@@ -500,13 +500,13 @@ def test_what_was_verified_is_remembered_safely_by_many_threads() -> None:
 class Meddling(FileMetadataStore):
     """A store that lets another process be faster, just before it persists a role."""
 
-    def __init__(self, folder: Path, role: str, other: Callable[[], object], times: int) -> None:
+    def __init__(self, folder: Path, role: str, other: Callable[[], object], races: int) -> None:
         super().__init__(folder)
-        self.role, self.other, self.times = role, other, times
+        self.role, self.other, self.races = role, other, races
 
     def persist(self, want: Persist) -> bool:
-        if want.role == self.role and self.times:
-            self.times -= 1
+        if want.role == self.role and self.races:
+            self.races -= 1
             self.other()
         return super().persist(want)
 
@@ -620,7 +620,7 @@ def test_the_cache_folder_can_not_be_written(stage: Stage) -> None:
 
 
 def test_a_client_that_lives_long_refreshes_when_what_it_trusts_expired(stage: Stage) -> None:
-    client = stage.client()
+    client = stage.client(policy=Policy(refresh_every=timedelta(days=30)))
     client.refresh()
     stage.requests()
     stage.now += timedelta(hours=23)

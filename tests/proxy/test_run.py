@@ -105,7 +105,7 @@ from pathlib import Path
 from indextrust.proxy import run_child
 
 class Hanging:
-    def refresh(self):
+    def state(self):
         print("asked", flush=True)
         threading.Event().wait()
 

@@ -26,7 +26,8 @@ from tests.proxy.place import ALPHA, BETA, Place, one_byte_changed, raw_request
 
 DATA = bytes(range(256)) * 2_000
 NAME = "demo-1.0-py3-none-any.whl"
-NEVER = Refreshed(1, 1, 1, 1, datetime(2026, 1, 31, tzinfo=UTC), ())
+WHEN = datetime(2026, 1, 31, tzinfo=UTC)
+NEVER = Refreshed(1, 1, 1, 1, WHEN, WHEN, ())
 
 
 class Shelf:
@@ -38,8 +39,8 @@ class Shelf:
         self.on_download: Callable[[], None] = lambda: None
         self._lock = threading.Lock()
 
-    def refresh(self) -> Refreshed:
-        self._called("refresh")
+    def state(self) -> Refreshed:
+        self._called("state")
         return NEVER
 
     def project(self, name: str) -> Project | NotListed:
@@ -196,7 +197,7 @@ def test_a_refusal_is_remembered_for_the_run(shelf: Shelf, connection: Connectio
     assert connection.ask("simple/demo/")[0] == 409
     shelf.on_project = lambda: None
     assert connection.ask("simple/demo/")[0] == 409
-    assert shelf.calls == ["refresh", "project demo"]
+    assert shelf.calls == ["state", "project demo"]
 
 
 # -- files -----------------------------------------------------------------------------------
@@ -286,7 +287,7 @@ def test_many_who_ask_at_once_cost_one_download(shelf: Shelf, connection: Connec
     for thread in threads:
         thread.join()
     assert sorted(bodies) == [bytes([number]) for number in range(6)]
-    assert sorted(shelf.calls) == ["download", "project demo", "refresh"]
+    assert sorted(shelf.calls) == ["download", "project demo", "state"]
 
 
 def test_nothing_goes_out_while_a_file_is_not_yet_verified(shelf: Shelf) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,12 +13,12 @@ from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
 from indextrust.cli.exit_codes import REFUSED_IN_RUN
-from indextrust.cli.options import FOLDER, common, index_option, output
+from indextrust.cli.options import FOLDER, common, duration, index_option, output
 from indextrust.errors import IndextrustError, InputError, NotListedError
 from indextrust.names import parse_filename, project_name
 
 if TYPE_CHECKING:
-    from indextrust.client import ListedFile, Project
+    from indextrust.client import Client, ListedFile, Project
     from indextrust.names import NormalizedName
     from indextrust.proxy import RunResult
 
@@ -58,11 +59,11 @@ def run(child: tuple[str, ...], index: str | None) -> int:
 @common
 def get(release: str, folder: Path, index: str | None) -> None:
     """Download the files of a release, verified."""
-    from indextrust.client import Project, TrustedIndexes
+    from indextrust.client import Project
 
     name, version = _release(release)
     out = output()
-    client = TrustedIndexes.default().client(index)
+    client = _client(index)
     project = client.project(name)
     wanted = [file for file in getattr(project, "files", ()) if _is_of(file, version)]
     if not wanted:
@@ -86,23 +87,36 @@ def get(release: str, folder: Path, index: str | None) -> None:
 
 @click.command()
 @click.argument("files", type=FOLDER, nargs=-1, required=True, metavar="FILE...")
+@click.option(
+    "--deep", is_flag=True, help="Compare a wheel's own METADATA with what the index serves, too."
+)
+@click.option(
+    "--offline",
+    type=duration,
+    metavar="DURATION",
+    help="Ask nobody: use what the last refresh trusted, if it is no longer ago, such as 7d. "
+    "Weaker: what was revoked since goes unnoticed.",
+)
 @index_option
 @common
-def verify(files: tuple[Path, ...], index: str | None) -> int:
+def verify(
+    files: tuple[Path, ...], deep: bool, offline: timedelta | None, index: str | None
+) -> int:
     """Compare files of yours with what the index lists under their names.
 
     All of them are looked at; the exit code is that of the first that is not what is listed.
     """
-    from indextrust.client import TrustedIndexes
-
+    if deep and offline is not None:
+        raise InputError("expected one of --deep and --offline: core metadata is not stored here")
     out = output()
-    client = TrustedIndexes.default().client(index)
+    client = _client(index, offline_for=offline)
+    compare = client.verify_deeply if deep else client.verify
     results: list[dict[str, Any]] = []
     code = 0
     with out.progress("verifying", total=len(files)) as step:
         for path in files:
             try:
-                sha256 = client.verify(path).listed.file.sha256
+                sha256 = compare(path).sha256
                 results.append({"path": str(path), "sha256": sha256})
                 out.say(f"{path}: as listed, sha256 {sha256}")
             except IndextrustError as error:
@@ -115,6 +129,20 @@ def verify(files: tuple[Path, ...], index: str | None) -> int:
 
 
 COMMANDS: tuple[click.Command, ...] = (run, get, verify)
+
+
+def _client(index: str | None, *, offline_for: timedelta | None = None) -> Client:
+    """A refreshed client; what should be known of the refresh is told."""
+    from indextrust.client import TrustedIndexes
+
+    client = TrustedIndexes.default().client(index, offline_for=offline_for)
+    state, out = client.state(), output()
+    for notice in state.notices:
+        out.note(notice.message, always=True)
+    if offline_for is not None:
+        asked = state.asked.isoformat(timespec="seconds")
+        out.note(f"offline: judged by what the index said at {asked}", always=True)
+    return client
 
 
 def _release(text: str) -> tuple[NormalizedName, Version]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -10,12 +11,36 @@ import click
 
 from indextrust.cli.output import Output
 
-__all__ = ["FOLDER", "common", "index_option", "keys_folder", "keys_option", "output"]
+__all__ = [
+    "FOLDER",
+    "common",
+    "duration",
+    "index_option",
+    "keys_folder",
+    "keys_option",
+    "output",
+]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 FOLDER = click.Path(path_type=Path, file_okay=True, dir_okay=True)
 """A path that a room of the library judges, not click: the rooms' errors are the clearer ones."""
+
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+
+def duration(text: str) -> timedelta:
+    """A number and its unit: ``90s``, ``10m``, ``12h``, ``30d``. The type of an option.
+
+    Raises:
+        click.BadParameter: anything else.
+    """
+    number, unit = text[:-1], _UNITS.get(text[-1:])
+    if unit is None or not (number.isascii() and number.isdigit() and len(number) <= 6):
+        raise click.BadParameter(
+            f"expected a number and a unit, such as 90s, 10m, 12h or 30d, got {text!r}"
+        )
+    return timedelta(**{unit: int(number)})
 
 
 def output() -> Output:

@@ -6,16 +6,19 @@ fingerprint of one, or, where a person says so, from whatever the index shows fi
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from indextrust.cli.options import FOLDER, common, index_option, output
+from indextrust.cli.options import FOLDER, common, duration, index_option, output
 from indextrust.errors import InputError
 
 if TYPE_CHECKING:
     from indextrust.client import TrustedIndex
+    from indextrust.trust import Policy
 
 __all__ = ["trust"]
 
@@ -72,13 +75,21 @@ def list_() -> None:
     """List the trusted indexes."""
     from indextrust.client import TrustedIndexes
 
-    found = TrustedIndexes.default().list()
+    indexes = TrustedIndexes.default()
+    found = indexes.list()
     out = output()
     if not found:
         out.say("no index is trusted yet: indextrust trust add NAME URL --root FILE")
+    described = []
     for index in found:
+        times = indexes.times(index.name)
+        asked = None if times is None else times.last_refresh.isoformat(timespec="seconds")
+        described.append(_describe(index) | {"last_refresh": asked})
         out.say(f"{index.name}  {index.url}\n  root sha256 {index.fingerprint}")
-    out.data({"indexes": [_describe(index) for index in found]})
+        out.say(f"  last refresh {asked or 'never'}")
+        for line in _policy_lines(index.policy):
+            out.say(f"  {line}")
+    out.data({"indexes": described})
 
 
 @trust.command()
@@ -99,6 +110,71 @@ def reset(name: str, root: Path | None, fingerprint: str | None) -> None:
     indexes = TrustedIndexes.default()
     index = indexes.reset(name, root=_read_root(root) if root else None, fingerprint=fingerprint)
     output().say(f"{index.name}: starts again from the root with sha256\n  {index.fingerprint}")
+    output().data({"trusted": _describe(index)})
+
+
+@trust.command()
+@click.argument("name")
+@click.option(
+    "--minimum-root",
+    type=int,
+    metavar="VERSION",
+    help="Refuse a root older than this, as the operator announced it. 1: any.",
+)
+@click.option(
+    "--maximum-root-age",
+    type=duration,
+    metavar="DURATION",
+    help="Refuse a root that served here for longer, such as 90d. 0d: no limit but its expiry.",
+)
+@click.option(
+    "--fresh-for",
+    type=duration,
+    metavar="DURATION",
+    help="Use a refresh this recent without asking the index again, such as 10m. 0m: always ask.",
+)
+@common
+def policy(
+    name: str,
+    minimum_root: int | None,
+    maximum_root_age: timedelta | None,
+    fresh_for: timedelta | None,
+) -> None:
+    """Say what else than expiry bounds how old the index's metadata may be.
+
+    Without an option the policy is shown. A root that is withheld can't be told from one that
+    was never made, until the old one expires; the first two options narrow that.
+    """
+    from indextrust.client import TrustedIndexes
+
+    indexes = TrustedIndexes.default()
+    index = indexes.get(name)
+    changes: dict[str, Any] = {}
+    if minimum_root is not None:
+        changes["minimum_root_version"] = minimum_root
+    if maximum_root_age is not None:
+        changes["maximum_root_age"] = maximum_root_age or None
+    if fresh_for is not None:
+        changes["fresh_for"] = fresh_for
+    if changes:
+        index = indexes.set_policy(name, replace(index.policy, **changes))
+    out = output()
+    out.say("\n".join(_policy_lines(index.policy)) or f"{name}: nothing beyond expiry")
+    out.data({"trusted": _describe(index)})
+
+
+@trust.command(name="reset-clock")
+@click.argument("name")
+@common
+def reset_clock(name: str) -> None:
+    """Forget the latest time seen of NAME, after this machine's clock was once ahead.
+
+    Only if it was: that time protects against old metadata under a clock that is set back.
+    """
+    from indextrust.client import TrustedIndexes
+
+    index = TrustedIndexes.default().reset_clock(name)
+    output().say(f"{name}: the next refresh believes the clock again")
     output().data({"trusted": _describe(index)})
 
 
@@ -137,4 +213,27 @@ def _read_root(path: Path) -> bytes:
 
 
 def _describe(index: TrustedIndex) -> dict[str, Any]:
-    return {"name": index.name, "url": index.url, "fingerprint": index.fingerprint}
+    policy = index.policy
+    age = policy.maximum_root_age
+    return {
+        "name": index.name,
+        "url": index.url,
+        "fingerprint": index.fingerprint,
+        "policy": {
+            "fresh_for": policy.fresh_for.total_seconds(),
+            "maximum_root_age": None if age is None else age.total_seconds(),
+            "minimum_root_version": policy.minimum_root_version,
+        },
+    }
+
+
+def _policy_lines(policy: Policy) -> list[str]:
+    """For people: what is asked beyond the defaults."""
+    lines = []
+    if policy.minimum_root_version > 1:
+        lines.append(f"root version {policy.minimum_root_version} or higher")
+    if policy.maximum_root_age is not None:
+        lines.append(f"a root serves at most {policy.maximum_root_age}")
+    if policy.fresh_for:
+        lines.append(f"a refresh is used for {policy.fresh_for} without asking again")
+    return lines

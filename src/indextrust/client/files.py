@@ -3,6 +3,7 @@
     root.json, timestamp.json, bins.json, ...   what is trusted now, byte for byte as received
     root_history/N.root.json                    every root that was ever trusted
     evidence/                                   refused bytes, for a person to look at
+    refreshed.times                             when the repository was last seen
     tmp/                                        files being written
     store.lock                                  the lock between processes
 
@@ -11,10 +12,13 @@ a crash the old bytes are there, or the new ones. A new root goes to the history
 ``root.json`` is the point at which it counts. What a killed process left under ``tmp/`` is
 removed by the next one that writes; all writing is done under the lock.
 
-No symbolic link below the folder is followed and nothing but a regular file is read: a FIFO
-in place of a role is an error, not a hang.
+No symbolic link below the folder is followed and nothing but a regular file is read.
 
-Many processes may share the folder. On a read-only one `load` works and `persist` raises.
+Delegated roles that nobody used for long are removed (`indextrust.client.pruning`); a process
+that was about to replace one loses the race and starts over.
+
+Many processes may share the folder. On a read-only one `load` and `times` work, `save_times`
+does nothing, and `persist` raises.
 """
 
 from __future__ import annotations
@@ -24,25 +28,31 @@ import errno
 import hashlib
 import json
 import os
-import secrets
-import stat
 from collections.abc import Iterator
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from indextrust.client.durable import make_folder, replacing_in
+from indextrust.client.folders import opened, read, read_below, subfolder
+from indextrust.client.pruning import Pruner
+from indextrust.client.times import decode, encode, together
 from indextrust.errors import StoreError, UnsafePathError
 from indextrust.names import ROOT, TOP_LEVEL_ROLES, metadata_filename
+from indextrust.trust.freshness import Times
 from indextrust.trust.wants import Persist
 
 __all__ = ["FileMetadataStore"]
 
 _HISTORY, _EVIDENCE, _TMP, _LOCK = "root_history", "evidence", "tmp", "store.lock"
+_TIMES = "refreshed.times"
 _LOCK_SECONDS = 60.0
 _MOST_BYTES = 64_000_000  # more than any role may have; a larger file is not ours
+_MOST_TIMES = 1_000
 _MOST_NAME = 200
 _MOST_EVIDENCE = 32
-_FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
+_FORGET = "; `indextrust trust reset-clock` forgets them"
 
 
 class FileMetadataStore:
@@ -54,21 +64,18 @@ class FileMetadataStore:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._pruner = Pruner()
 
     def load(self, role: str, version: int | None = None) -> bytes | None:
         """See `MetadataStore.load`."""
         name = _filename(role)
-        with self._errors(f"read the {role} metadata"):
-            try:
-                folder = os.open(self._folder, _FOLDER_FLAGS)
-            except FileNotFoundError:
+        with self._errors(f"read the {role} metadata"), self._opened() as folder:
+            if folder is None:
                 return None
-            try:
-                if version is None:
-                    return _read(folder, name)
-                return _read_below(folder, _HISTORY, metadata_filename(role, version))
-            finally:
-                os.close(folder)
+            if version is None:
+                return _read(folder, name)
+            filename = metadata_filename(role, version)
+            return read_below(folder, _HISTORY, filename, most=_MOST_BYTES)
 
     def persist(self, want: Persist) -> bool:
         """See `MetadataStore.persist`."""
@@ -80,10 +87,13 @@ class FileMetadataStore:
             if _version_of(_read(folder, metadata_filename(ROOT))) != want.root_version:
                 return False
             if stored == want.data:
+                os.fsync(folder)  # who stored it may have been killed before it was durable
                 return True
             if _digest(stored) != want.replaces:
                 return False
             _write(folder, folder, name, want.data)
+            if want.role not in TOP_LEVEL_ROLES:
+                self._pruner.stored(folder, name, len(want.data))
         return True
 
     def keep_evidence(self, name: str, data: bytes) -> None:
@@ -94,26 +104,60 @@ class FileMetadataStore:
             contextlib.suppress(StoreError),  # the alarm that brought us here must get through
             self._errors("keep evidence"),
             self._locked() as folder,
-            _subfolder(folder, _EVIDENCE) as evidence,
+            subfolder(folder, _EVIDENCE) as evidence,
         ):
             kept = os.listdir(evidence)
             if filename not in kept and len(kept) < _MOST_EVIDENCE:
                 _write(folder, evidence, filename, data)
 
+    def times(self) -> Times | None:
+        """See `MetadataStore.times`."""
+        with self._errors("read the last-seen times", _FORGET), self._opened() as folder:
+            return None if folder is None else _times(folder)
+
+    def save_times(self, times: Times) -> None:
+        """See `MetadataStore.save_times`."""
+        if self.times() == times:
+            return
+        with (
+            self._errors("store the last-seen times"),
+            _unless_read_only(),
+            self._locked() as folder,
+        ):
+            held = _times(folder)
+            new = together(held, times, _version_of(_read(folder, metadata_filename(ROOT))))
+            if new != held:
+                _write(folder, folder, _TIMES, encode(new))
+
+    def forget_times(self) -> None:
+        """See `MetadataStore.forget_times`. Damaged ones go too."""
+        with self._errors("forget the last-seen times"), self._opened() as there:
+            if there is not None:
+                with self._locked() as folder, contextlib.suppress(FileNotFoundError):
+                    os.unlink(_TIMES, dir_fd=folder)
+                    os.fsync(folder)
+
+    @contextlib.contextmanager
+    def _opened(self) -> Iterator[int | None]:
+        """The folder's descriptor; None if it isn't there yet."""
+        with contextlib.ExitStack() as stack:
+            folder: int | None = None
+            with contextlib.suppress(FileNotFoundError):
+                folder = stack.enter_context(opened(self._folder))
+            yield folder
+
     @contextlib.contextmanager
     def _locked(self) -> Iterator[int]:
         """Hold the lock between processes and threads; gives the folder's descriptor."""
-        self._folder.mkdir(parents=True, exist_ok=True)
-        folder = os.open(self._folder, _FOLDER_FLAGS)
-        try:
-            with FileLock(self._folder / _LOCK, timeout=_LOCK_SECONDS, poll_interval=0.005):
-                _remove_leftovers(folder)
-                yield folder
-        finally:
-            os.close(folder)
+        make_folder(self._folder)
+        with (
+            opened(self._folder) as folder,
+            FileLock(self._folder / _LOCK, timeout=_LOCK_SECONDS, poll_interval=0.005),
+        ):
+            yield folder
 
     @contextlib.contextmanager
-    def _errors(self, what: str) -> Iterator[None]:
+    def _errors(self, what: str, remedy: str = "") -> Iterator[None]:
         try:
             yield
         except Timeout:
@@ -125,7 +169,17 @@ class FileMetadataStore:
             raise StoreError(
                 f"can't {what} in {self._folder}: {error.strerror or error}"
                 + (f" ({error.filename!r})" if error.filename else "")
+                + remedy
             ) from error
+
+
+@contextlib.contextmanager
+def _unless_read_only() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _READ_ONLY:
+            raise
 
 
 def _persist_root(folder: int, want: Persist, stored: bytes | None) -> bool:
@@ -138,7 +192,7 @@ def _persist_root(folder: int, want: Persist, stored: bytes | None) -> bool:
     """
     if stored != want.data and _digest(stored) != want.replaces:
         return False
-    with _subfolder(folder, _HISTORY) as history:
+    with subfolder(folder, _HISTORY) as history:
         _write(folder, history, metadata_filename(ROOT, want.version), want.data)
     if stored != want.data:
         _write(folder, folder, metadata_filename(ROOT), want.data)
@@ -162,73 +216,21 @@ def _filename(role: str) -> str:
 
 
 def _read(folder: int, name: str) -> bytes | None:
-    """The bytes of a regular file in `folder`, None if there is none of that name."""
-    try:
-        descriptor = os.open(
-            name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder
-        )
-    except FileNotFoundError:
-        return None
-    try:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise OSError(errno.EINVAL, "not a regular file", name)
-        if status.st_size > _MOST_BYTES:
-            raise OSError(errno.EFBIG, f"larger than {_MOST_BYTES} bytes", name)
-        with os.fdopen(descriptor, "rb", closefd=False) as file:
-            return file.read()
-    finally:
-        os.close(descriptor)
-
-
-def _read_below(folder: int, subfolder: str, name: str) -> bytes | None:
-    try:
-        below = os.open(subfolder, _FOLDER_FLAGS | os.O_NOFOLLOW, dir_fd=folder)
-    except FileNotFoundError:
-        return None
-    try:
-        return _read(below, name)
-    finally:
-        os.close(below)
-
-
-@contextlib.contextmanager
-def _subfolder(folder: int, name: str) -> Iterator[int]:
-    """The descriptor of a subfolder, made and synced if it isn't there."""
-    with contextlib.suppress(FileExistsError):
-        os.mkdir(name, dir_fd=folder)
-        os.fsync(folder)
-    descriptor = os.open(name, _FOLDER_FLAGS | os.O_NOFOLLOW, dir_fd=folder)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
+    return read(folder, name, most=_MOST_BYTES)
 
 
 def _write(folder: int, target: int, name: str, data: bytes) -> None:
     """Put `data` at `name` in the folder `target`, durably, all or nothing."""
-    with _subfolder(folder, _TMP) as tmp:
-        temporary = secrets.token_hex(8)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        try:
-            with os.fdopen(os.open(temporary, flags, 0o644, dir_fd=tmp), "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.rename(temporary, name, src_dir_fd=tmp, dst_dir_fd=target)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary, dir_fd=tmp)
-            raise
-        os.fsync(target)
+    with subfolder(folder, _TMP) as tmp, replacing_in(target, name, temporaries=tmp) as file:
+        file.write(data)
 
 
-def _remove_leftovers(folder: int) -> None:
-    """Remove what processes that were killed left half-written. Called under the lock."""
-    with _subfolder(folder, _TMP) as tmp:
-        for name in os.listdir(tmp):
-            with contextlib.suppress(IsADirectoryError):  # not ours; and no reason to stop
-                os.unlink(name, dir_fd=tmp)
+def _times(folder: int) -> Times | None:
+    data = read(folder, _TIMES, most=_MOST_TIMES)
+    try:
+        return None if data is None else decode(data)
+    except ValueError as error:
+        raise OSError(errno.EINVAL, str(error), _TIMES) from None
 
 
 def _digest(data: bytes | None) -> str | None:

@@ -25,6 +25,7 @@ Certificates are verified against the system's store (``SSL_CERT_FILE`` is OpenS
 from __future__ import annotations
 
 import contextlib
+import functools
 import queue
 import socket
 import ssl
@@ -215,25 +216,45 @@ class Urllib3Fetcher:
     ) -> None:
         if seconds <= 0 or slowest <= 0:
             raise InputError(f"expected positive limits, got {seconds} s and {slowest} bytes/s")
-        context = ssl_context or ssl.create_default_context()
-        context.sslsocket_class = _TLSSocket
         self._seconds = seconds
         self._slowest = slowest
-        self._pools = urllib3.PoolManager(num_pools=8, maxsize=16, ssl_context=context)
-        self._pools.pool_classes_by_scheme = {"http": _Pool, "https": _TLSPool}
+        self._ssl_context = ssl_context
 
-    def fetch(self, url: str, *, max_length: int) -> bytes | Absent:
+    @functools.cached_property
+    def _plain(self) -> urllib3.PoolManager:
+        pools = urllib3.PoolManager(num_pools=8, maxsize=16)
+        pools.pool_classes_by_scheme = {"http": _Pool}
+        return pools
+
+    @functools.cached_property
+    def _tls(self) -> urllib3.PoolManager:
+        # only when it is needed: the system's certificates take a while to load
+        context = self._ssl_context or ssl.create_default_context()
+        context.sslsocket_class = _TLSSocket
+        pools = urllib3.PoolManager(num_pools=8, maxsize=16, ssl_context=context)
+        pools.pool_classes_by_scheme = {"https": _TLSPool}
+        return pools
+
+    def fetch(self, url: str, *, max_length: int, seconds: float | None = None) -> bytes | Absent:
         """See `Fetcher.fetch`."""
-        with self.stream(url, max_length=max_length) as body:
+        with self._open(url, max_length, seconds) as body:
             return body if isinstance(body, Absent) else b"".join(body)
 
-    @contextlib.contextmanager
-    def stream(self, url: str, *, max_length: int) -> Iterator[Iterator[bytes] | Absent]:
+    def stream(
+        self, url: str, *, max_length: int
+    ) -> contextlib.AbstractContextManager[Iterator[bytes] | Absent]:
         """See `Fetcher.stream`."""
+        return self._open(url, max_length, None)
+
+    @contextlib.contextmanager
+    def _open(
+        self, url: str, max_length: int, seconds: float | None
+    ) -> Iterator[Iterator[bytes] | Absent]:
         checked(url)
+        longest = self._seconds + max_length / self._slowest
         exchange = _Exchange(
             url,
-            until=time.monotonic() + self._seconds + max_length / self._slowest,
+            until=time.monotonic() + (longest if seconds is None else min(seconds, longest)),
             patience=self._seconds,
             bytes_left=2 * max_length + _OVERHEAD,
         )
@@ -255,7 +276,9 @@ class Urllib3Fetcher:
 
     def close(self) -> None:
         """Close all idle connections."""
-        self._pools.clear()
+        self._plain.clear()
+        if "_tls" in vars(self):
+            self._tls.clear()
 
     def _request(self, exchange: _Exchange) -> urllib3.BaseHTTPResponse:
         """The response to a GET, after redirects within the origin."""
@@ -281,12 +304,13 @@ class Urllib3Fetcher:
 
     def _send(self, exchange: _Exchange) -> urllib3.BaseHTTPResponse:
         """One request, on a new connection if a kept-alive one turns out to be closed."""
+        pools = self._tls if exchange.url.lower().startswith("https:") else self._plain
         while True:
             _local.exchange = exchange
             exchange.connected = False
             with _typed_errors(exchange):
                 try:
-                    return self._pools.urlopen(
+                    return pools.urlopen(
                         "GET",
                         exchange.url,
                         headers=_HEADERS,

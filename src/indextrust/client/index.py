@@ -17,12 +17,13 @@ from __future__ import annotations
 import hashlib
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
+from indextrust.client.listing import ListedFile, Project, Verified, not_listed
 from indextrust.client.ports import Clock, Fetcher, MemoryStore, MetadataStore
 from indextrust.client.updater import Refreshed, TufClient, utc_now
 from indextrust.client.urls import base_url
+from indextrust.client.wheels import wheel_metadata
 from indextrust.distribution import DistributionFile
 from indextrust.errors import (
     InputError,
@@ -30,6 +31,7 @@ from indextrust.errors import (
     ProfileError,
     RemovedArtifactError,
     StoreError,
+    UnreachableError,
 )
 from indextrust.names import (
     NormalizedName,
@@ -43,13 +45,14 @@ from indextrust.names import (
 from indextrust.trust import (
     Limits,
     NotListed,
+    Policy,
     Remembered,
     TargetEntry,
     Unchanged,
     judge,
     parse_document,
 )
-from indextrust.trust.memory import Changed, FirstSeen, Verdict
+from indextrust.trust.memory import Changed, FirstSeen
 from indextrust.trust.verdict import check
 
 __all__ = ["Client", "ListedFile", "Project", "Verified"]
@@ -57,69 +60,6 @@ __all__ = ["Client", "ListedFile", "Project", "Verified"]
 _METADATA = ".metadata"
 _MOST_METADATA = 8_000_000  # bytes of a PEP 658 file
 _CHUNK = 1 << 20
-
-
-@dataclass(frozen=True)
-class ListedFile:
-    """A distribution file on a verified page.
-
-    Args:
-        file: what the page says of it.
-        verdict: how that compares with what was seen first under its name.
-        document: the page's own entry in the metadata, which vouches for it.
-    """
-
-    file: DistributionFile
-    verdict: Verdict
-    document: TargetEntry
-
-
-@dataclass(frozen=True)
-class Project:
-    """A project's verified page.
-
-    Args:
-        name: normalised.
-        versions: PEP 440 versions as listed.
-        files: in the page's order.
-        removed: files seen before that the page lists no more.
-        snapshot_version: the snapshot under which it was read.
-    """
-
-    name: NormalizedName
-    versions: tuple[str, ...]
-    files: tuple[ListedFile, ...]
-    removed: tuple[Remembered, ...]
-    snapshot_version: int
-
-    def file(self, filename: str) -> ListedFile:
-        """The entry of one file, with its verdict.
-
-        Raises:
-            NotListedError: there is no such file, and never was that we saw.
-            RemovedArtifactError: it was seen before and is listed no more.
-        """
-        for listed in self.files:
-            if listed.file.filename == filename:
-                return listed
-        for gone in self.removed:
-            if gone.filename == filename:
-                raise RemovedArtifactError(
-                    f"seen before ({gone.first_seen.isoformat(timespec='seconds')}, snapshot "
-                    f"{gone.snapshot_version}) and listed no more",
-                    where=filename,
-                    expected=f"sha256 {gone.sha256}",
-                    got=f"no entry in snapshot {self.snapshot_version}",
-                )
-        raise _not_listed(filename, self.snapshot_version)
-
-
-@dataclass(frozen=True)
-class Verified:
-    """A local file that is, byte for byte, what the index lists under its name."""
-
-    path: Path
-    listed: ListedFile
 
 
 class Client:
@@ -132,8 +72,9 @@ class Client:
         memory: for what was seen first.
         fetcher: for metadata, pages and files.
         name: the index's name on this machine, under which files are remembered.
-        clock: gives the reference time.
+        clock: gives the time.
         limits: upper bounds.
+        policy: what is asked of freshness beyond expiry.
 
     Raises:
         InputError: a URL that can't be used.
@@ -150,6 +91,7 @@ class Client:
         name: str,
         clock: Clock = utc_now,
         limits: Limits | None = None,
+        policy: Policy | None = None,
     ) -> None:
         base = base_url(url)
         self._limits = limits or Limits()
@@ -161,6 +103,7 @@ class Client:
             targets_url=base,
             clock=clock,
             limits=self._limits,
+            policy=policy,
         )
         self._memory = memory
         self._name = name
@@ -169,6 +112,10 @@ class Client:
     def refresh(self) -> Refreshed:
         """Bring the trusted metadata up to date; see `TufClient.refresh`."""
         return self._tuf.refresh()
+
+    def state(self) -> Refreshed:
+        """What is trusted now, asked for only if the policy wants it; see `TufClient.state`."""
+        return self._tuf.state()
 
     def project(self, name: str) -> Project | NotListed:
         """A project's page, every file on it compared with what was seen first.
@@ -211,7 +158,7 @@ class Client:
         """
         project = self.project(project_of_filename(filename))
         if isinstance(project, NotListed):
-            raise _not_listed(filename, project.snapshot_version)
+            raise not_listed(filename, project.snapshot_version)
         return project.file(filename)
 
     def download(self, listed: ListedFile, folder: Path) -> Path:
@@ -262,16 +209,44 @@ class Client:
     def verify(self, path: Path) -> Verified:
         """Compare a local file with what the index lists under its name.
 
+        Offline the file's own target vouches for it, where the index has such (the layout of
+        PEP 458) and it was looked up before: pages are not stored.
+
         Raises:
             LengthError, HashMismatchError: other bytes than the index lists.
             StoreError: the file can't be read.
             and what `file` and `download` raise.
         """
         length, sha256 = _hashed(path)
+        if self._tuf.offline:
+            entry = self._known_target(path.name)
+        else:
+            entry = self._vouched(self.file(path.name))
+        check(entry, length, {"sha256": sha256})
+        return Verified(path, length, sha256, entry)
+
+    def verify_deeply(self, path: Path) -> Verified:
+        """Compare a local wheel with its listing, and its own METADATA with the core metadata
+        that the index serves beside it (PEP 658): dependencies are resolved by the one, and what
+        is installed says the other. What lists no core metadata is verified as by `verify`.
+
+        Raises:
+            ProfileError: the two differ.
+            MalformedError: not a wheel with one METADATA file.
+            and what `verify` and `metadata` raise.
+        """
+        verified = self.verify(path)
         listed = self.file(path.name)
-        self._vouched(listed)
-        check(_as_target(listed), length, {"sha256": sha256})
-        return Verified(path, listed)
+        if listed.file.metadata_sha256 is not None and path.name.endswith(".whl"):
+            own = wheel_metadata(path, max_length=_MOST_METADATA)
+            if own != self.metadata(listed):
+                raise ProfileError(
+                    "the core metadata beside the wheel is not the wheel's own",
+                    where=path.name,
+                    expected=f"METADATA with sha256 {hashlib.sha256(own).hexdigest()}",
+                    got=f"sha256 {listed.file.metadata_sha256}",
+                )
+        return verified
 
     def acknowledge(self, filename: str, sha256: str) -> None:
         """A person accepts another digest for a file that was seen before.
@@ -344,6 +319,21 @@ class Client:
         _agree(entry, file.size, file.sha256)
         return entry
 
+    def _known_target(self, filename: str) -> TargetEntry:
+        """A file's own target, by what is stored; it is what was seen first, if it was seen."""
+        project = project_of_filename(filename)
+        entry = self._tuf.target(file_path(project, filename))
+        if isinstance(entry, NotListed):
+            raise UnreachableError(
+                f"{filename}: no target of its own, and offline its project's page isn't asked for"
+            )
+        _require_sha256(entry)
+        seen = self._memory.remembered(self._name, project).get(filename)
+        verdict = judge(seen, entry.hashes["sha256"])
+        if isinstance(verdict, Changed):
+            raise verdict.error()
+        return entry
+
     @staticmethod
     def _refuse_changed(listed: ListedFile) -> None:
         if isinstance(listed.verdict, Changed):
@@ -398,9 +388,3 @@ def _hashed(path: Path) -> tuple[int, str]:
     except OSError as error:
         raise StoreError(f"can't read {path}: {error.strerror or error}") from error
     return length, digest.hexdigest()
-
-
-def _not_listed(filename: str, snapshot_version: int) -> NotListedError:
-    return NotListedError(
-        f"{filename}: not listed in snapshot {snapshot_version}; it may be awaiting publication"
-    )

@@ -2,7 +2,7 @@
 
     HOME/memory.sqlite                                first-seen memory, for all indexes
     HOME/indexes.lock                                 held while an index is added or reset
-    HOME/indexes/NAME/index.json                      URL, and the fingerprint of the root
+    HOME/indexes/NAME/index.json                      URL, the root's fingerprint, the policy
     HOME/indexes/NAME/FINGERPRINT/root.json           the bootstrap root
     HOME/indexes/NAME/FINGERPRINT/metadata/           trusted metadata (`FileMetadataStore`)
 
@@ -23,8 +23,10 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import platformdirs
 from filelock import FileLock, Timeout
@@ -40,7 +42,7 @@ from indextrust.client.urls import base_url
 from indextrust.distribution import SHA256_HEX
 from indextrust.errors import BadFingerprintError, InputError, StoreError, UnreachableError
 from indextrust.names import ROOT, metadata_filename
-from indextrust.trust import Absent, Limits, Session
+from indextrust.trust import Absent, Limits, Policy, Session, Times
 
 __all__ = ["TrustedIndex", "TrustedIndexes"]
 
@@ -56,11 +58,13 @@ class TrustedIndex:
         name: on this machine.
         url: its base URL, with a slash at the end.
         fingerprint: SHA-256 of the bootstrap root file, lower-case hex.
+        policy: what the user asks of freshness beyond expiry.
     """
 
     name: str
     url: str
     fingerprint: str
+    policy: Policy = field(default_factory=Policy)
 
 
 class TrustedIndexes:
@@ -148,7 +152,12 @@ class TrustedIndexes:
                 raise InputError(f"no index called {name!r} is trusted") from None
         try:
             tree = json.loads(data)
-            index = TrustedIndex(name, base_url(tree["url"]), _fingerprint(tree["fingerprint"]))
+            index = TrustedIndex(
+                name,
+                base_url(tree["url"]),
+                _fingerprint(tree["fingerprint"]),
+                _policy(tree.get("policy", {})),
+            )
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             raise StoreError(f"{path} is damaged: {error}") from error
         return index
@@ -166,10 +175,10 @@ class TrustedIndexes:
         """
         if (root is None) == (fingerprint is None):
             raise InputError("expected exactly one of root and fingerprint")
-        url = self.get(name).url
+        before = self.get(name)
         if root is None:
-            root = self._root_with(url, fingerprint or "")
-        index = self._described(name, url, root)
+            root = self._root_with(before.url, fingerprint or "")
+        index = replace(self._described(name, before.url, root), policy=before.policy)
         with self._changing(name) as folder:
             with contextlib.suppress(FileNotFoundError):
                 shutil.rmtree(folder / index.fingerprint / "metadata")
@@ -179,33 +188,74 @@ class TrustedIndexes:
                     shutil.rmtree(old, ignore_errors=True)
         return index
 
-    def client(self, name: str | None = None) -> Client:
+    def set_policy(self, name: str, policy: Policy) -> TrustedIndex:
+        """From now on ask `policy` of the index called `name`. Its `offline_for` is not kept:
+        the weaker mode is asked for each time.
+
+        Raises:
+            InputError: no such index is trusted.
+            StoreError: it could not be stored.
+        """
+        with self._changing(_checked(name)):
+            index = replace(self.get(name), policy=replace(policy, offline_for=None))
+            self._describe(index)
+        return index
+
+    def reset_clock(self, name: str) -> TrustedIndex:
+        """Forget what was remembered of time for an index, after this machine's clock was wrong.
+        The least time that expiry is judged by begins anew with the next refresh, and so does the
+        age of the root.
+
+        Raises:
+            InputError: no such index is trusted.
+            StoreError: it could not be forgotten.
+        """
+        index = self.get(name)
+        self._metadata(index).forget_times()
+        return index
+
+    def times(self, name: str) -> Times | None:
+        """What is remembered of time for an index; None if it was never refreshed.
+
+        Raises:
+            InputError: no such index is trusted.
+            StoreError: it can't be read.
+        """
+        return self._metadata(self.get(name)).times()
+
+    def client(self, name: str | None = None, *, offline_for: timedelta | None = None) -> Client:
         """A client of an index.
 
         Args:
             name: None for the only one.
+            offline_for: None to ask the index; otherwise what the last refresh trusted is used,
+                if it is no longer ago than this (the weaker mode, see `Policy`).
 
         Raises:
             InputError: no such index, or not exactly one.
             StoreError: what is stored for it can't be read.
         """
         index = self._only() if name is None else self.get(name)
-        folder = self._folder / index.name / index.fingerprint
-        with _errors(folder):
-            root = (folder / "root.json").read_bytes()
+        path = self._folder / index.name / index.fingerprint / "root.json"
+        with _errors(path):
+            root = path.read_bytes()
         if hashlib.sha256(root).hexdigest() != index.fingerprint:
-            raise StoreError(f"{folder / 'root.json'} is damaged: its fingerprint is another")
+            raise StoreError(f"{path} is damaged: its fingerprint is another")
         return Client(
             index.url,
             root=root,
-            store=FileMetadataStore(folder / "metadata"),
+            store=self._metadata(index),
             memory=SqliteMemory(self._home / "memory.sqlite"),
             fetcher=self._fetcher,
             name=index.name,
             clock=self._clock,
+            policy=replace(index.policy, offline_for=offline_for),
         )
 
     # -- parts -------------------------------------------------------------------------------
+
+    def _metadata(self, index: TrustedIndex) -> FileMetadataStore:
+        return FileMetadataStore(self._folder / index.name / index.fingerprint / "metadata")
 
     def _only(self) -> TrustedIndex:
         indexes = self.list()
@@ -256,8 +306,13 @@ class TrustedIndexes:
         (folder / index.fingerprint).mkdir(exist_ok=True)
         with replacing(folder / index.fingerprint / "root.json") as file:
             file.write(root)
-        tree = {"fingerprint": index.fingerprint, "url": index.url}
-        with replacing(folder / "index.json") as file:
+        self._describe(index)
+
+    def _describe(self, index: TrustedIndex) -> None:
+        tree: dict[str, Any] = {"fingerprint": index.fingerprint, "url": index.url}
+        if index.policy != Policy():
+            tree["policy"] = _policy_tree(index.policy)
+        with replacing(self._folder / index.name / "index.json") as file:
             file.write(json.dumps(tree, indent=1).encode() + b"\n")
 
 
@@ -275,6 +330,30 @@ def _fingerprint(text: str) -> str:
     if not SHA256_HEX.fullmatch(fingerprint):
         raise InputError(f"expected a sha256 in hex (64 digits), got {text[:80]!r}")
     return fingerprint
+
+
+def _policy_tree(policy: Policy) -> dict[str, Any]:
+    """Durations in seconds; None as null."""
+    age = policy.maximum_root_age
+    return {
+        "fresh_for": policy.fresh_for.total_seconds(),
+        "maximum_root_age": None if age is None else age.total_seconds(),
+        "minimum_root_version": policy.minimum_root_version,
+        "refresh_every": policy.refresh_every.total_seconds(),
+    }
+
+
+def _policy(tree: Any) -> Policy:
+    """What `_policy_tree` wrote. Raises ValueError, LookupError or TypeError for anything else."""
+    if tree == {}:
+        return Policy()
+    age = tree["maximum_root_age"]
+    return Policy(
+        refresh_every=timedelta(seconds=tree["refresh_every"]),
+        fresh_for=timedelta(seconds=tree["fresh_for"]),
+        minimum_root_version=tree["minimum_root_version"],
+        maximum_root_age=None if age is None else timedelta(seconds=age),
+    )
 
 
 @contextlib.contextmanager

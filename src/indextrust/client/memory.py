@@ -225,13 +225,13 @@ def _create(path: Path) -> None:
         descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
         os.fchmod(descriptor, 0o600)
         os.close(descriptor)
-        connection = _connect(temporary)
-        connection.executescript(_SCHEMA)
-        connection.close()
+        with contextlib.closing(_connect(temporary)) as connection:
+            connection.executescript(_SCHEMA)
         with contextlib.suppress(FileExistsError):
             os.link(temporary, path)
     finally:
-        temporary.unlink(missing_ok=True)
+        for suffix in ("", "-journal", "-wal", "-shm"):  # SQLite's own stay where it failed
+            Path(f"{temporary}{suffix}").unlink(missing_ok=True)
     sync_folder(path.parent)
 
 

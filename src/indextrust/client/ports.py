@@ -12,13 +12,14 @@ from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Protocol
 
+from indextrust.trust.freshness import Times
 from indextrust.trust.memory import Remembered
 from indextrust.trust.wants import Absent, Persist
 
 __all__ = ["Clock", "Fetcher", "MemoryStore", "MetadataStore"]
 
 Clock = Callable[[], datetime]
-"""The reference time: an aware datetime in UTC, asked for once per refresh and lookup."""
+"""The machine's time: an aware datetime in UTC, asked for at least once per refresh and lookup."""
 
 
 class Fetcher(Protocol):
@@ -33,12 +34,13 @@ class Fetcher(Protocol):
     status 403 or 404, never for any other status, an empty body or a failure.
     """
 
-    def fetch(self, url: str, *, max_length: int) -> bytes | Absent:
+    def fetch(self, url: str, *, max_length: int, seconds: float | None = None) -> bytes | Absent:
         """Get one whole file.
 
         Args:
             url: absolute, http or https, already percent-encoded.
             max_length: bytes.
+            seconds: what is left for this fetch, if that is less than the fetcher's own deadline.
 
         Raises:
             LengthError: the file is longer than `max_length`.
@@ -95,6 +97,29 @@ class MetadataStore(Protocol):
 
         Raises:
             StoreError: it could not be written; what was stored is intact.
+        """
+
+    def times(self) -> Times | None:
+        """What was last saved of time; None if nothing ever was.
+
+        Raises:
+            StoreError: it is there and can't be read. A store that forgets it forgets that the
+                clock was set back.
+        """
+
+    def save_times(self, times: Times) -> None:
+        """Remember `times`, durably. `last_seen` and `last_refresh` never go back: of two
+        processes the later one counts. A store that can't be written to does nothing.
+
+        Raises:
+            StoreError: it could not be written; what was stored is intact.
+        """
+
+    def forget_times(self) -> None:
+        """Forget what was remembered of time, for a person whose clock was once wrong.
+
+        Raises:
+            StoreError: it could not be removed.
         """
 
     def keep_evidence(self, name: str, data: bytes) -> None:

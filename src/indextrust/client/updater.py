@@ -9,44 +9,34 @@ A target's bytes are verified before anybody sees them under their own name.
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import io
-import stat
 import tempfile
 import threading
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
 
-from indextrust.client.drive import Retry, World, drive
+from indextrust.client.current import Current
+from indextrust.client.drive import Attempt, Call, drive, from_store
 from indextrust.client.durable import replacing
 from indextrust.client.ports import Clock, Fetcher, MetadataStore
-from indextrust.client.urls import base_url, below
-from indextrust.errors import (
-    InputError,
-    LengthError,
-    StoreError,
-    UnreachableError,
-)
-from indextrust.names import hash_prefixed
+from indextrust.client.receive import Incoming, file_matches, storing, target_url
+from indextrust.client.urls import base_url
+from indextrust.errors import LengthError, UnreachableError
 from indextrust.trust import (
     Absent,
-    Known,
+    Fetch,
     Limits,
     Notice,
     NotListed,
+    Policy,
     Session,
     TargetEntry,
     check_target_path,
 )
-from indextrust.trust.verdict import algorithms, check
 
-__all__ = ["Refreshed", "TufClient", "file_matches", "utc_now"]
-
-_CHUNK = 1 << 20
+__all__ = ["Refreshed", "TufClient", "utc_now"]
 
 
 def utc_now() -> datetime:
@@ -64,6 +54,7 @@ class Refreshed:
         snapshot_version: version of the snapshot.
         targets_version: version of the top-level targets.
         expires: when the first of the four expires, aware, UTC.
+        asked: when the repository was asked for them, aware, UTC. Offline, that is a while ago.
         notices: what was not refused and should be known.
     """
 
@@ -72,7 +63,22 @@ class Refreshed:
     snapshot_version: int
     targets_version: int
     expires: datetime
+    asked: datetime
     notices: tuple[Notice, ...]
+
+    @classmethod
+    def of(cls, session: Session, asked: datetime) -> Refreshed:
+        """What a finished session trusts."""
+        trusted = session.trusted
+        return cls(
+            trusted.root.version,
+            trusted.timestamp.version,
+            trusted.snapshot.version,
+            trusted.targets.version,
+            trusted.expires,
+            asked,
+            tuple(session.notices),
+        )
 
 
 class TufClient:
@@ -84,8 +90,9 @@ class TufClient:
         store: for the trusted metadata of this repository alone.
         fetcher: for metadata and targets.
         targets_url: where target paths begin; None if nothing will be downloaded.
-        clock: gives the reference time.
+        clock: gives the time.
         limits: upper bounds.
+        policy: what is asked of freshness beyond expiry.
 
     Raises:
         InputError: a URL that can't be used.
@@ -101,57 +108,73 @@ class TufClient:
         targets_url: str | None = None,
         clock: Clock = utc_now,
         limits: Limits | None = None,
+        policy: Policy | None = None,
     ) -> None:
-        self._world = World(base_url(metadata_url), store, fetcher)
+        self._metadata_url = base_url(metadata_url)
         self._targets_url = None if targets_url is None else base_url(targets_url)
-        self._root = root
-        self._clock = clock
+        self._store = store
+        self._fetcher = fetcher
         self._limits = limits or Limits()
-        self._known = Known()
-        self._session: Session | None = None
+        self._current = Current(root, store, clock, self._limits, policy or Policy())
         self._lock = threading.RLock()
+
+    @property
+    def offline(self) -> bool:
+        """Whether the policy is never to ask the repository."""
+        return self._current.offline
 
     def refresh(self) -> Refreshed:
         """Bring root, timestamp, snapshot and top-level targets up to date.
 
+        Asks the repository, however fresh what is trusted may be; unless the policy is offline.
+
         Raises:
             RefusedError: something came that is not acceptable. What was verified before it is
                 stored; what an earlier refresh of this object trusted stays in use.
+                (`OutdatedRootError`, an alarm: by the policy. `ExpiredError`: also where the last
+                refresh is too long ago for offline use.)
             UnreachableError: the repository could not be reached, or lacks a file.
+                (`BudgetExceededError`: not all of it came within our bounds.)
             UnsupportedKeyError: a signature that can't be verified here.
             StoreError: the store failed; `ConflictError` if others kept changing it.
         """
         with self._lock:
-            session = self._session = self._refreshed(Retry())
-        trusted = session.trusted
-        return Refreshed(
-            trusted.root.version,
-            trusted.timestamp.version,
-            trusted.snapshot.version,
-            trusted.targets.version,
-            trusted.expires,
-            tuple(session.notices),
-        )
+            call = self._call()
+            session = self._usable(call) if self._current.offline else self._ask(call)
+            return Refreshed.of(session, self._current.asked)
+
+    def state(self) -> Refreshed:
+        """What is trusted now. Asks the repository only if the policy wants it.
+
+        Raises: as `refresh`.
+        """
+        with self._lock:
+            return Refreshed.of(self._usable(self._call()), self._current.asked)
 
     def target(self, path: str) -> TargetEntry | NotListed:
         """What the trusted metadata says of a target path.
 
-        Refreshes first if nothing did yet, or if what was trusted has expired meanwhile.
+        Refreshes first if the policy wants it, or if what was trusted has expired meanwhile.
 
         Raises:
             UnsafePathError: a path that could leave its base; nothing is requested.
             RefusedError, UnreachableError, UnsupportedKeyError, StoreError: as `refresh`.
         """
         check_target_path(path)
-        retry = Retry()
+        call = self._call()
         while True:
-            session = self._current()
-            found = drive(session.lookup(path), self._world, retry)
+            with self._lock:
+                session = self._usable(call)
+                lookup = session.lookup(path, now=self._current.now())
+            attempt = Attempt(lookup, self._store, call)
+            found = drive(attempt, lambda want: self._get(want, call))
             if found is not None:
                 return found.result
             with self._lock:
-                if self._session is session:
-                    self._session = self._refreshed(retry)
+                if self._current.session is session:
+                    self._current.start_over()
+                    if not self._current.offline:
+                        self._ask(call)
 
     def download(self, entry: TargetEntry, destination: Path) -> Path:
         """Get a target's verified bytes into a file.
@@ -168,7 +191,7 @@ class TufClient:
             UnreachableError: they did not come.
             StoreError: they could not be written.
         """
-        with _storing(destination):
+        with storing(destination):
             if file_matches(entry, destination):
                 return destination
             with replacing(destination) as file:
@@ -180,7 +203,7 @@ class TufClient:
 
         Raises: as `download`.
         """
-        with _storing(Path(tempfile.gettempdir())):
+        with storing(Path(tempfile.gettempdir())):
             file = tempfile.TemporaryFile()  # noqa: SIM115 - the caller closes it
             try:
                 self._receive(entry, file)
@@ -207,78 +230,51 @@ class TufClient:
         self._receive(entry, sink)
         return sink.getvalue()
 
-    def _current(self) -> Session:
-        with self._lock:
-            if self._session is None or self._clock() >= self._session.trusted.expires:
-                self._session = self._refreshed(Retry())
-            return self._session
+    # -- parts -------------------------------------------------------------------------------
 
-    def _refreshed(self, retry: Retry) -> Session:
+    def _call(self) -> Call:
+        return Call(self._limits.refresh_seconds)
+
+    def _usable(self, call: Call) -> Session:
+        return self._current.usable() or self._ask(call)
+
+    def _ask(self, call: Call) -> Session:
+        """A session that asked the repository."""
         while True:
-            session = Session(self._root, now=self._clock(), limits=self._limits, known=self._known)
+            session = self._current.begin()
             try:
-                if drive(session, self._world, retry) is not None:
+                attempt = Attempt(session, self._store, call)
+                if drive(attempt, lambda want: self._get(want, call)) is not None:
+                    self._current.finished(session)
                     return session
             finally:
-                for notice in session.notices:
-                    self._world.store.keep_evidence(notice.role, notice.evidence)
+                self._current.keep(session)
+
+    def _get(self, want: Fetch, call: Call) -> bytes | Absent:
+        if self._current.offline:
+            return from_store(want, self._store)
+        return self._fetcher.fetch(
+            self._metadata_url + want.filename,
+            max_length=want.max_length,
+            seconds=call.seconds_left(),
+        )
 
     def _receive(self, entry: TargetEntry, sink: IO[bytes]) -> None:
         """Write a target's bytes to `sink` and judge them. Only if it returns they are good."""
-        if self._targets_url is None:
-            raise InputError("this client was made without a URL for targets")
-        if entry.length > self._limits.target_length:
-            raise LengthError(
-                "too long", where=entry.path, expected=self._limits.target_length, got=entry.length
-            )
-        hashes = {name: hashlib.new(name, usedforsecurity=False) for name in algorithms(entry)}
-        url = below(self._targets_url, self._request_path(entry))
-        length = 0
-        with self._world.fetcher.stream(url, max_length=entry.length) as body:
+        with self._lock:
+            root = self._usable(self._call()).trusted.root
+        url = target_url(
+            self._targets_url,
+            entry,
+            consistent=root.consistent_snapshot,
+            longest=self._limits.target_length,
+        )
+        if self._current.offline:
+            raise UnreachableError(f"{entry.path}: offline, the repository isn't asked")
+        incoming = Incoming(entry, sink)
+        with self._fetcher.stream(url, max_length=entry.length) as body:
             if isinstance(body, Absent):
                 raise UnreachableError(f"{entry.path}: listed, and the server has no such file")
             for piece in body:
-                length += len(piece)
-                for digest in hashes.values():
-                    digest.update(piece)
-                sink.write(piece)
-        check(entry, length, {name: digest.hexdigest() for name, digest in hashes.items()})
-
-    def _request_path(self, entry: TargetEntry) -> str:
-        """Hash-prefixed for consistent snapshots (TUF specification 5.7.3)."""
-        if not self._current().trusted.root.consistent_snapshot:
-            return check_target_path(entry.path)
-        names = algorithms(entry)
-        digest = entry.hashes["sha256" if "sha256" in names else names[-1]]
-        return check_target_path(hash_prefixed(entry.path, digest))
-
-
-def file_matches(entry: TargetEntry, path: Path) -> bool:
-    """Whether `path` is a regular file (no symbolic link) with the bytes that `entry` lists.
-
-    Raises:
-        HashMismatchError: the entry lists no usable hash.
-        OSError: it is there and can't be read.
-    """
-    names = algorithms(entry)
-    with contextlib.suppress(FileNotFoundError):
-        status = path.lstat()
-        if stat.S_ISREG(status.st_mode) and status.st_size == entry.length:
-            hashes = [hashlib.new(name, usedforsecurity=False) for name in names]
-            with open(path, "rb") as file:
-                while piece := file.read(_CHUNK):
-                    for digest in hashes:
-                        digest.update(piece)
-            return all(
-                digest.hexdigest() == entry.hashes[name]
-                for name, digest in zip(names, hashes, strict=True)
-            )
-    return False
-
-
-@contextlib.contextmanager
-def _storing(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise StoreError(f"can't write {path}: {error.strerror or error}") from error
+                incoming.write(piece)
+        incoming.finish()

@@ -111,7 +111,7 @@ class Desk:
         return answer
 
     async def _project(self, name: NormalizedName) -> Project | Problem:
-        refreshed = await self._once("refresh", self._source.refresh)
+        refreshed = await self._once("state", self._source.state)
         if isinstance(refreshed, Problem):
             return refreshed
         for notice in refreshed.notices:

@@ -19,8 +19,9 @@ class Source(Protocol):
     usable came, and other `IndextrustError`s for what this machine can't do.
     """
 
-    def refresh(self) -> Refreshed:
-        """Bring the trusted metadata up to date. Called once, before anything else."""
+    def state(self) -> Refreshed:
+        """What is trusted now; the index is asked if the user's policy wants it. Called once,
+        before anything else."""
 
     def project(self, name: str) -> Project | NotListed:
         """A project and its files.

@@ -36,7 +36,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from functools import partial
 from typing import TypeVar
 
@@ -142,7 +142,7 @@ class Session(Machine[Trusted]):
     ) -> None:
         if now.tzinfo is None:
             raise InputError("the reference time needs a time zone")
-        self.now = reference_time(now, times).astimezone(timezone.utc)
+        self.now = reference_time(now, times).astimezone(UTC)
         self.limits = limits or Limits()
         self.notices: list[Notice] = []
         self._known = known or Known()

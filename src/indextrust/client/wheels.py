@@ -1,0 +1,54 @@
+"""A wheel's own METADATA, read from an archive that was verified and may be hostile all the same:
+its signer may be a thief.
+"""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from pathlib import Path
+
+from indextrust.errors import LengthError, MalformedError, StoreError
+
+__all__ = ["wheel_metadata"]
+
+
+def wheel_metadata(path: Path, *, max_length: int) -> bytes:
+    """The bytes of ``NAME-VERSION.dist-info/METADATA``.
+
+    Args:
+        path: the wheel.
+        max_length: bytes of METADATA, unpacked.
+
+    Raises:
+        LengthError: more than `max_length` bytes.
+        MalformedError: not a zip archive, or not exactly one METADATA in it.
+        StoreError: the file can't be read.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            found = [info for info in archive.infolist() if _is_metadata(info.filename)]
+            if len(found) != 1:
+                raise MalformedError(
+                    "not a wheel",
+                    where=path.name,
+                    expected="one .dist-info/METADATA",
+                    got=[info.filename for info in found][:4],
+                )
+            with archive.open(found[0]) as file:
+                data = file.read(max_length + 1)
+    except OSError as error:
+        raise StoreError(f"can't read {path}: {error.strerror or error}") from error
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, ValueError) as error:
+        raise MalformedError("not a zip archive", where=path.name, got=str(error)) from error
+    except zlib.error as error:
+        raise MalformedError("damaged inside", where=path.name, got=str(error)) from error
+    if len(data) > max_length:
+        raise LengthError("METADATA is too long", where=path.name, expected=max_length, got="more")
+    return data
+
+
+def _is_metadata(name: str) -> bool:
+    """Whether installers would read this as the wheel's METADATA, on any file system."""
+    folder, slash, rest = name.partition("/")
+    return folder.lower().endswith(".dist-info") and slash + rest.lower() == "/metadata"
