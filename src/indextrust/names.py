@@ -15,20 +15,17 @@ import math
 import re
 from collections.abc import Hashable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from packaging.utils import (
-    InvalidSdistFilename,
-    InvalidWheelFilename,
-    NormalizedName,
-    canonicalize_name,
-    parse_sdist_filename,
-    parse_wheel_filename,
-)
-from packaging.version import Version
-
 from indextrust.errors import InputError
+
+# packaging is imported where a name is parsed: plain TUF needs none of it.
+if TYPE_CHECKING:
+    from packaging.utils import NormalizedName
+    from packaging.version import Version
+else:
+    NormalizedName = str  # what a NewType of str is at run time
 
 __all__ = [
     "BINS",
@@ -83,6 +80,8 @@ def project_name(name: str) -> NormalizedName:
     Raises:
         InputError: not a normalised project name of at most 200 characters.
     """
+    from packaging.utils import canonicalize_name
+
     if len(name) > _MAX_NAME or not _NORMALISED.fullmatch(name) or canonicalize_name(name) != name:
         raise InputError(
             f"expected a normalised project name (lower-case letters, digits, single hyphens; "
@@ -123,6 +122,13 @@ def file_identity(filename: str) -> Hashable:
 
 
 def _parsed(filename: str) -> tuple[NormalizedName, Version, object, object]:
+    from packaging.utils import (
+        InvalidSdistFilename,
+        InvalidWheelFilename,
+        parse_sdist_filename,
+        parse_wheel_filename,
+    )
+
     check_filename(filename)
     tags = [part.count(".") + 1 for part in filename.removesuffix(".whl").split("-")[-3:]]
     if filename.endswith(".whl") and math.prod(tags) > _MAX_TAGS:

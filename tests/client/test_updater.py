@@ -31,7 +31,6 @@ from indextrust.errors import (
 )
 from indextrust.testing import MetadataRepository
 from indextrust.trust import Known, NotListed, Persist, Policy, TargetEntry
-from indextrust.trust.keys import RoleKeys
 from indextrust.trust.metadata import Targets
 from tests.client.processes import killed_before_step, on_a_full_disk, visible, without_rights
 from tests.client.stage import BYTES, NOW, WHEEL, Stage
@@ -477,15 +476,14 @@ def test_many_threads_share_one_client(stage: Stage, tmp_path: Path) -> None:
 
 
 def test_what_was_verified_is_remembered_safely_by_many_threads() -> None:
-    known, now = Known(most=8), NOW
-    keys = RoleKeys((), 1, {})
-    targets = Targets(1, now, {}, ())
+    known = Known(most=8)
+    targets = Targets(1, NOW, {}, ())
 
     def work(_: int) -> None:
         for number in range(3000):
-            data = b"%d" % (number % 12)
-            if known.recall("role", data, keys, Targets) is None:
-                known.learn("role", data, keys, targets)
+            role = f"role {number % 12}"
+            if known.recall(role, "sha256", "by", Targets) is None:
+                known.learn(role, "sha256", 2, "by", targets)
 
     before = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
@@ -494,7 +492,7 @@ def test_what_was_verified_is_remembered_safely_by_many_threads() -> None:
             list(pool.map(work, range(8)))
     finally:
         sys.setswitchinterval(before)
-    assert known.recall("role", b"11", keys, Targets) is targets  # the last one learnt by each
+    assert known.recall("role 11", "sha256", "by", Targets) is targets  # the last one of each
 
 
 class Meddling(FileMetadataStore):

@@ -115,6 +115,16 @@ def test_only_names_that_the_scheme_makes_are_delegated_to() -> None:
         assert targets.keys_of(stranger) is None, stranger
 
 
+def test_a_role_is_delegated_to_with_its_own_keys() -> None:
+    one, other = RoleKeys(("k",), 1, {}), RoleKeys(("l",), 1, {})
+    targets = _targets(
+        Delegation("a", one, True, ("*",), None), Delegation("b", other, True, (), None)
+    )
+    assert targets.keys_of("a") is one
+    assert targets.keys_of("b") is other
+    assert targets.keys_of("c") is None
+
+
 @pytest.mark.parametrize(
     "path",
     ["", "/", "/etc/x", "../../etc/x", "a/../b", "a/..", "./a", "a//b", "a/", "a\\b", "..\\x",

@@ -121,11 +121,22 @@ TIMESTAMP: dict[str, Change] = {
     "length true": lambda t: t["meta"]["snapshot.json"].update(length=True),
     "no hashes in hashes": lambda t: t["meta"]["snapshot.json"].update(hashes={}),
     "a hash as a number": lambda t: t["meta"]["snapshot.json"].update(hashes={"sha256": 1}),
+    "a second hash as a number": lambda t: t["meta"]["snapshot.json"].update(
+        hashes={"sha256": "00", "sha512": 1}
+    ),
 }
 SNAPSHOT: dict[str, Change] = {
     "an entry as null": lambda t: t["meta"].update({"x.json": None}),
     "an entry as a list": lambda t: t["meta"].update({"x.json": [1]}),
     "an entry without version": lambda t: t["meta"].update({"x.json": {}}),
+    "an entry with version 0": lambda t: t["meta"].update({"x.json": {"version": 0}}),
+    "an entry with a negative length": lambda t: t["meta"]["targets.json"].update(length=-1),
+    "an entry with a length as a string": lambda t: t["meta"]["targets.json"].update(length="5"),
+    "an entry with no hash": lambda t: t["meta"]["targets.json"].update(hashes={}),
+    "an entry with hashes as a list": lambda t: t["meta"]["targets.json"].update(hashes=[]),
+    "an entry with a number for a hash": lambda t: t["meta"]["targets.json"].update(
+        hashes={"sha256": 1}
+    ),
     "an entry with version true": lambda t: t["meta"].update({"x.json": {"version": True}}),
 }
 TARGETS: dict[str, Change] = {
@@ -134,6 +145,10 @@ TARGETS: dict[str, Change] = {
     "a target without length": lambda t: t["targets"].update({"a/b": {"hashes": SHA256}}),
     "a target without hashes": lambda t: t["targets"].update({"a/b": {"length": 1}}),
     "a target with no hash": lambda t: t["targets"]["a/b"].update(hashes={}),
+    "a target with a number for a hash": lambda t: t["targets"]["a/b"].update(hashes={"sha256": 1}),
+    "a target that is a list": lambda t: t["targets"].update({"a/b": []}),
+    "a target of no length": lambda t: t["targets"]["a/b"].update(length=-1),
+    "a target of true length": lambda t: t["targets"]["a/b"].update(length=True),
     "a negative length": lambda t: t["targets"]["a/b"].update(length=-1),
     "delegations as a list": lambda t: t.update(delegations=[]),
     "neither roles nor succinct": lambda t: t["delegations"].pop("roles"),

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from indextrust.canonical import canonical
 from indextrust.errors import LengthError, MalformedError
-from indextrust.trust.reader import MAX_DEPTH, MAX_VALUES, read, read_signed
+from indextrust.trust.reader import MAX_DENSE_VALUES, MAX_DEPTH, MAX_VALUES, read, read_signed
 
 TREES = st.recursive(
     st.none() | st.booleans() | st.integers(-(10**17), 10**17) | st.text(),
@@ -37,7 +37,14 @@ def _read(data: bytes) -> object:
         b"1.0",
         b"[1e3]",
         b"[1E3]",
+        b"-0",
         b"[-0]",
+        b"[1,-0]",
+        b'{"a":-0}',
+        b"[ -0]",
+        b"[\t-0]",
+        b"[\n-0]",
+        b"[\r-0]",
         b"[01]",
         b"[+1]",
         b"[0x10]",
@@ -96,29 +103,99 @@ def test_more_bytes_than_the_limit_are_not_parsed() -> None:
         read(b"[1]", where="test", max_length=2)
 
 
+MOST = MAX_DENSE_VALUES
+SNAPSHOT = b'{"signatures":[],"signed":{"_type":"snapshot","meta":{'
+ENTRIES = ",".join(f'"{n:06}":{{"version":1}}' for n in range(MOST // 2 - 10)).encode()
+KEYS = ",".join(f'"{n:011}":0' for n in range(MOST - 10)).encode()
+
+
 @pytest.mark.parametrize(
     "data",
     [
         b"[" + b"[]," * 1_600_000 + b"[]]",
-        b"[" + b'{"":0},' * (MAX_VALUES // 2 - 10) + b"0]",
+        b"[" + b"[]," * (MOST // 2 - 10) + b"0]",
+        b"[" + b'{"":0},' * (MOST // 2 - 10) + b"0]",
+        b"[" + b'{"abcdef":0},' * (MOST // 2 - 10) + b"0]",
+        b"[" + b"1234567890123456789," * 240_000 + b"0]",
         b'{"' + b'\\"' * 2_400_000 + b'":1}',
         b'["' + b"\\\\" * 2_400_000,
+        b'["' + b"\\u0100" * 800_000 + b'"]',
+        b'["' + b"\\ud800" * 800_000 + b'"]',
+        b'["a' + b"\xf0\x9f\x98\x80" * 1_200_000 + b'"]',
         b'"' * 5_000_000,
+        b'"::"' * 1_250_000,
         b"[" * 5_000_000,
+        b'{"a":' * 1_000_000,
         b"9" * 5_000_000,
         b'{"a":1,' + b'"b":1,' * 140_000 + b'"a":1}',
+        b"{" + KEYS + b"}",
+        b"{" + KEYS + b',"00000000000":1}',
+        b'{"signatures":[],"signed":{"a":[' + b'"b\\tbb",' * (MOST - 10) + b"0]}}",
+        SNAPSHOT + ENTRIES + b"}}}",
+        SNAPSHOT + ENTRIES + b',"0":{"version":1}}}}',
+        SNAPSHOT + b'""' * 2_400_000 + b"}}",
+        SNAPSHOT + b'"ab' * 1_600_000 + b"}}",
     ],
-    ids=["lists", "dicts", "quotes", "backslashes", "open", "brackets", "digits", "twins"],
+    ids=[
+        "lists",
+        "few lists",
+        "dicts",
+        "named dicts",
+        "wide integers",
+        "quotes",
+        "backslashes",
+        "escapes",
+        "surrogates",
+        "emoji",
+        "empty strings",
+        "colons",
+        "brackets",
+        "nested",
+        "digits",
+        "twins",
+        "keys",
+        "a late twin",
+        "control characters",
+        "versions",
+        "unsorted versions",
+        "no versions",
+        "pieces",
+    ],
 )
 def test_five_hostile_megabytes_cost_little_memory(data: bytes) -> None:
     tracemalloc.start()
     try:
         with contextlib.suppress(MalformedError):
-            _read(data)
+            read_signed(data, where="test", max_length=6_000_000)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
     assert peak < 50_000_000
+
+
+def test_only_a_long_file_may_hold_very_many_values() -> None:
+    """A snapshot of 65,536 bins with their hashes is one; 5 MB of brackets is none."""
+    most = MOST + 50_000
+    spread = b"[" + (b"0," + b" " * 22) * (most - 1) + b"0]"
+    assert len(read(spread + b" " * 24, where="test", max_length=10**7)) == most
+    with pytest.raises(MalformedError, match=f"too many values; expected {MOST}"):
+        _read(b"[" + b"0," * (most - 1) + b"0]")
+    with pytest.raises(MalformedError, match=f"too many values; expected {MAX_VALUES}"):
+        read(b"[" + (b"0," + b" " * 22) * MAX_VALUES + b"0]", where="test", max_length=10**7)
+
+
+def test_a_key_that_stands_twice_is_named_unless_that_took_much_memory() -> None:
+    with pytest.raises(MalformedError, match="duplicate key; got b"):
+        _read(b'[{},{"a":1,"b":{"c":1},"b":2}]')
+    filler = b'"' + b"x" * 1_000_000 + b'"'
+    with pytest.raises(MalformedError, match="duplicate key; expected 2 keys; got 1 keys"):
+        _read(b'{"a":' + filler + b',"a":1}')
+
+
+def test_what_looks_like_a_number_in_a_string_is_none() -> None:
+    tree = [" -0", ":-0", "1234567890123456789", "1.5", "NaN", -1, 0, 10**18 - 1, 1 - 10**18]
+    assert _read(json.dumps(tree).encode()) == tree
+    assert _read(b"-1") == -1
 
 
 @given(TREES)

@@ -38,7 +38,6 @@ from indextrust.errors import (
 from indextrust.testing import MetadataRepository
 from indextrust.trust import Known, Limits, NotListed, Session, TargetEntry
 from indextrust.trust import session as session_module
-from indextrust.trust.keys import RoleKeys
 from indextrust.trust.metadata import FileInfo, Snapshot, Targets, parse
 from tests.support.drive import Driver
 
@@ -773,32 +772,31 @@ def test_what_raised_an_alarm_is_not_known_afterwards(repository: MetadataReposi
         assert client.stored["bins"] == held
 
 
-def test_what_is_known_does_not_grow_without_bound(repository: MetadataRepository) -> None:
+def test_what_is_known_does_not_grow_without_bound() -> None:
     """Neither in roles nor in bytes; the role used least recently goes first."""
-    keys = RoleKeys(("a",), 1, {})
     role = Targets(1, NOW, {}, ())
     known = Known(most=3, most_bytes=100)
     for name in ("a", "b", "c"):
-        known.learn(name, b"x" * 10, keys, role)
-    assert known.recall("a", b"x" * 10, keys, Targets) is role
-    known.learn("d", b"x" * 10, keys, role)
-    assert known.recall("b", b"x" * 10, keys, Targets) is None
-    assert known.recall("a", b"x" * 10, keys, Targets) is role
-    known.learn("e", b"x" * 90, keys, role)
-    held = [n for n in "abcde" if known.listed(n, FileInfo(1, None, {}), keys, Targets)]
+        known.learn(name, name, 10, "by", role)
+    assert known.recall("a", "a", "by", Targets) is role
+    known.learn("d", "d", 10, "by", role)
+    assert known.recall("b", "b", "by", Targets) is None
+    assert known.recall("a", "a", "by", Targets) is role
+    known.learn("e", "e", 90, "by", role)
+    held = [n for n in "abcde" if known.listed(n, FileInfo(1, None, {}), "by", Targets)]
     assert held == ["a", "e"]
-    known.learn("a", b"y" * 10, keys, role)
-    assert known.listed("e", FileInfo(1, 90, {}), keys, Targets) is role
+    known.learn("a", "other", 10, "by", role)
+    assert known.listed("e", FileInfo(1, 90, {}), "by", Targets) is role
 
 
 def test_what_is_known_is_taken_only_for_what_is_listed() -> None:
-    keys = RoleKeys(("a",), 1, {})
     role = Targets(2, NOW, {}, ())
     known = Known()
-    known.learn("bins", b"data", keys, role)
-    right = {"sha256": hashlib.sha256(b"data").hexdigest()}
+    digest = hashlib.sha256(b"data").hexdigest()
+    known.learn("bins", digest, 4, "by", role)
+    right = {"sha256": digest}
     for info in (FileInfo(2, None, {}), FileInfo(2, 4, {}), FileInfo(2, 4, right)):
-        assert known.listed("bins", info, keys, Targets) is role
+        assert known.listed("bins", info, "by", Targets) is role
     for other in (
         FileInfo(1, None, {}),
         FileInfo(3, None, {}),
@@ -806,12 +804,13 @@ def test_what_is_known_is_taken_only_for_what_is_listed() -> None:
         FileInfo(2, 4, {"sha256": "0" * 64}),
         FileInfo(2, 4, right | {"sha512": "0" * 128}),
     ):
-        assert known.listed("bins", other, keys, Targets) is None
-    assert known.listed("bins", FileInfo(2, 4, right), RoleKeys(("b",), 1, {}), Targets) is None
-    assert known.listed("bins", FileInfo(2, 4, right), keys, Snapshot) is None
-    assert known.listed("other", FileInfo(2, 4, right), keys, Targets) is None
-    assert known.recall("bins", b"Data", keys, Targets) is None
-    assert known.recall("bins", b"data", keys, Snapshot) is None
+        assert known.listed("bins", other, "by", Targets) is None
+    assert known.listed("bins", FileInfo(2, 4, right), "others", Targets) is None
+    assert known.listed("bins", FileInfo(2, 4, right), "by", Snapshot) is None
+    assert known.listed("other", FileInfo(2, 4, right), "by", Targets) is None
+    assert known.recall("bins", "0" * 64, "by", Targets) is None
+    assert known.recall("bins", digest, "others", Targets) is None
+    assert known.recall("bins", digest, "by", Snapshot) is None
 
 
 def test_a_refresh_and_a_look_up_may_fetch_only_so_many_bytes(

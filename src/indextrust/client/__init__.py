@@ -3,6 +3,7 @@
 * `Client`: an index of our profile: projects, files, first-seen memory.
 * `TufClient`: plain TUF, for any repository.
 * `TrustedIndexes`: the indexes that this user trusts, on disk.
+* `AsyncTufClient`: the same for asyncio, with `AiohttpFetcher`.
 * The ports (`Fetcher`, `MetadataStore`, `MemoryStore`, `Clock`), whose comments state what an
   implementer must keep, and the ones we bring: `Urllib3Fetcher`, `FileMetadataStore`,
   `SqliteMemory`.
@@ -17,6 +18,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from indextrust.client.aio import AsyncFetcher, AsyncTufClient
+    from indextrust.client.aio_http import AiohttpFetcher
     from indextrust.client.files import FileMetadataStore
     from indextrust.client.http import Urllib3Fetcher
     from indextrust.client.index import Client, ListedFile, Project, Verified
@@ -26,6 +29,9 @@ if TYPE_CHECKING:
     from indextrust.client.updater import Refreshed, TufClient, utc_now
 
 __all__ = [
+    "AiohttpFetcher",
+    "AsyncFetcher",
+    "AsyncTufClient",
     "Client",
     "Clock",
     "Fetcher",
@@ -45,6 +51,8 @@ __all__ = [
 ]
 
 _MODULES = {
+    "aio": ("AsyncFetcher", "AsyncTufClient"),
+    "aio_http": ("AiohttpFetcher",),
     "files": ("FileMetadataStore",),
     "http": ("Urllib3Fetcher",),
     "index": ("Client", "ListedFile", "Project", "Verified"),

@@ -31,8 +31,6 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from indextrust.client.durable import make_folder, replacing_in
 from indextrust.client.folders import opened, read, read_below, subfolder
 from indextrust.client.pruning import Pruner
@@ -149,6 +147,8 @@ class FileMetadataStore:
     @contextlib.contextmanager
     def _locked(self) -> Iterator[int]:
         """Hold the lock between processes and threads; gives the folder's descriptor."""
+        from filelock import FileLock  # takes long to import, and who only reads needs none
+
         make_folder(self._folder)
         with (
             opened(self._folder) as folder,
@@ -160,7 +160,7 @@ class FileMetadataStore:
     def _errors(self, what: str, remedy: str = "") -> Iterator[None]:
         try:
             yield
-        except Timeout:
+        except TimeoutError:
             raise StoreError(
                 f"can't {what}: another process held {self._folder / _LOCK} for "
                 f"{_LOCK_SECONDS:g} seconds"

@@ -35,19 +35,17 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from http.client import HTTPException
 from typing import Any
-from urllib.parse import urljoin
 
 import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import HTTPError, ProtocolError, SSLError
 from urllib3.exceptions import TimeoutError as Urllib3TimeoutError
 
-from indextrust.client.urls import checked, origin, shown
+from indextrust.client import answers
+from indextrust.client.urls import checked, shown
 from indextrust.errors import (
     BudgetExceededError,
     InputError,
-    LengthError,
-    MalformedError,
     UnreachableError,
 )
 from indextrust.trust.wants import ABSENT, Absent
@@ -56,8 +54,6 @@ __all__ = ["Urllib3Fetcher"]
 
 _CHUNK = 65_536
 _OVERHEAD = 262_144  # bytes of status lines, headers and chunk sizes that an honest server needs
-_REDIRECTS = 3
-_HEADERS = {"Accept-Encoding": "identity", "User-Agent": "indextrust"}
 _local = threading.local()  # .exchange: what this thread's next connection or request belongs to
 
 
@@ -260,16 +256,12 @@ class Urllib3Fetcher:
         )
         response = self._request(exchange)
         try:
-            if response.status in (403, 404):
+            if response.status in answers.ABSENT_STATUSES:
                 _drain(exchange, response)
                 yield ABSENT
-            elif response.status != 200:
-                raise UnreachableError(
-                    f"{shown(exchange.url)}: expected status 200, got {response.status} "
-                    f"{str(response.reason)[:100]!r}"
-                )
             else:
-                _check_headers(exchange, response, max_length)
+                reason = str(response.reason)
+                answers.check(exchange.url, response.status, reason, response.headers, max_length)
                 yield _body(exchange, response, max_length)
         finally:
             response.close()
@@ -282,25 +274,14 @@ class Urllib3Fetcher:
 
     def _request(self, exchange: _Exchange) -> urllib3.BaseHTTPResponse:
         """The response to a GET, after redirects within the origin."""
-        for _ in range(_REDIRECTS + 1):
+        for _ in range(answers.REDIRECTS + 1):
             response = self._send(exchange)
-            location = response.headers.get("Location")
-            if response.status not in (301, 302, 303, 307, 308) or location is None:
+            there = answers.redirected(exchange.url, response.status, response.headers)
+            if there is None:
                 return response
             response.close()
-            there = location
-            try:
-                there = urljoin(exchange.url, location)
-                same = origin(checked(there)) == origin(checked(exchange.url))
-            except ValueError:  # InputError is one
-                same = False
-            if not same:
-                raise UnreachableError(
-                    f"{shown(exchange.url)}: redirected to {shown(there)!r}; redirects must keep "
-                    f"scheme, host and port"
-                )
             exchange.url = there
-        raise UnreachableError(f"{shown(exchange.url)}: more than {_REDIRECTS} redirects")
+        raise UnreachableError(f"{shown(exchange.url)}: more than {answers.REDIRECTS} redirects")
 
     def _send(self, exchange: _Exchange) -> urllib3.BaseHTTPResponse:
         """One request, on a new connection if a kept-alive one turns out to be closed."""
@@ -313,7 +294,7 @@ class Urllib3Fetcher:
                     return pools.urlopen(
                         "GET",
                         exchange.url,
-                        headers=_HEADERS,
+                        headers=answers.HEADERS,
                         timeout=exchange.seconds(),
                         retries=False,
                         redirect=False,
@@ -325,33 +306,6 @@ class Urllib3Fetcher:
                         raise
 
 
-def _check_headers(
-    exchange: _Exchange, response: urllib3.BaseHTTPResponse, max_length: int
-) -> None:
-    """Refuse what the headers alone show to be unacceptable, before reading on."""
-    encoding = response.headers.get("Content-Encoding", "identity")
-    if encoding.strip().lower() not in ("identity", ""):
-        raise MalformedError(
-            "encoded, though that was not asked for",
-            where=shown(exchange.url),
-            expected="no Content-Encoding",
-            got=encoding,
-        )
-    length = response.headers.get("Content-Length", "")
-    if length.isdecimal() and length.isascii() and _exceeds(length, max_length):
-        raise LengthError(
-            "too long",
-            where=shown(exchange.url),
-            expected=f"at most {max_length} bytes",
-            got=f"Content-Length: {length}",
-        )
-
-
-def _exceeds(digits: str, limit: int) -> bool:
-    digits = digits.lstrip("0")
-    return len(digits) > 18 or int(digits or "0") > limit
-
-
 def _body(
     exchange: _Exchange, response: urllib3.BaseHTTPResponse, max_length: int
 ) -> Iterator[bytes]:
@@ -361,19 +315,13 @@ def _body(
         for piece in response.stream(_CHUNK, decode_content=False):
             length += len(piece)
             if length > max_length:
-                raise LengthError(
-                    "too long",
-                    where=shown(exchange.url),
-                    expected=f"at most {max_length} bytes",
-                    got="more",
-                )
+                raise answers.too_long(exchange.url, max_length, "more")
             yield piece
 
 
 def _drain(exchange: _Exchange, response: urllib3.BaseHTTPResponse) -> None:
     """Read a short error page to its end, so that the connection can be used again."""
-    length = response.headers.get("Content-Length", "")
-    if length.isdecimal() and length.isascii() and not _exceeds(length, _CHUNK):
+    if answers.is_short(response.headers):
         with _typed_errors(exchange):
             response.drain_conn()
 

@@ -105,6 +105,7 @@ class Client:
             limits=self._limits,
             policy=policy,
         )
+        self._store = store
         self._memory = memory
         self._name = name
         self._clock = clock
@@ -145,7 +146,10 @@ class Client:
         _require_sha256(entry)
         data = self._tuf.read(entry, max_length=self._limits.document_length)
         document = parse_document(project, data, max_length=self._limits.document_length)
-        return self._judged(project, document.versions, list(document.files.values()), entry)
+        judged = self._judged(project, document.versions, list(document.files.values()), entry)
+        if any(isinstance(listed.verdict, Changed) for listed in judged.files):
+            self._store.keep_evidence(f"{project}.page", data)
+        return judged
 
     def file(self, filename: str) -> ListedFile:
         """The listing of one distribution file, whatever the verdict on it.

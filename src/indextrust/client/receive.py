@@ -83,7 +83,7 @@ def target_url(base: str | None, entry: TargetEntry, *, consistent: bool, longes
     if consistent:
         names = algorithms(entry)
         digest = entry.hashes["sha256" if "sha256" in names else names[-1]]
-        path = check_target_path(hash_prefixed(path, digest))
+        path = hash_prefixed(path, digest)
     return below(base, path)
 
 

@@ -17,6 +17,7 @@ from datetime import datetime
 from indextrust.errors import (
     EquivocationError,
     ExpiredError,
+    MalformedError,
     MissingRoleError,
     RollbackError,
     WrongVersionError,
@@ -36,7 +37,7 @@ from indextrust.trust.metadata import (
     parse_targets,
     parse_timestamp,
 )
-from indextrust.trust.verdict import ALGORITHMS, check_digests, check_length
+from indextrust.trust.verdict import ALGORITHMS, check_digests, check_hashes, check_length
 
 __all__ = [
     "not_equivocated",
@@ -145,9 +146,7 @@ def snapshot_not_rolled_back(trusted: Snapshot, new: Snapshot) -> None:
         raise RollbackError(
             "older than before", where=SNAPSHOT, expected=f">= {trusted.version}", got=new.version
         )
-    for name, entry in trusted.meta.items():
-        if new.meta.get(name) == entry:
-            continue
+    for name in trusted.differing(new):
         before, after = trusted.info(name), new.info(name)
         if before is None or after is None:
             raise MissingRoleError("listed before and no more", where=f"{SNAPSHOT}: {name}")
@@ -168,11 +167,34 @@ def not_equivocated(trusted: bytes, new: bytes, version: int, where: str) -> Non
         )
 
 
+def in_its_bin(targets: Targets, role: str, parent: Targets) -> None:
+    """Off-spec, stricter: a bin lists no target of another bin.
+
+    Bins share a key and may share a version, and a bin does not say which it is. Where the
+    snapshot records no hashes, the network could serve one in the place of another, and a client
+    would read "not listed" for what is listed. (An empty bin fits everywhere: for that the
+    snapshot has to record hashes.)
+    """
+    prefixes = parent.prefixes_of(role)
+    if prefixes is None:
+        return
+    for path in targets.targets:
+        if not hashlib.sha256(path.encode("utf-8")).hexdigest().startswith(prefixes):
+            raise MalformedError(
+                "a target of another bin",
+                where=role,
+                expected=f"paths whose hashes begin with {' or '.join(prefixes[:4])}",
+                got=path,
+            )
+
+
 def same_bytes(data: bytes, info: FileInfo, where: str) -> None:
     """Off-spec, stricter: bytes trusted before must match what is recorded for their version now.
 
     Stops a snapshot that changed under its version while the timestamp listed no hash before.
     """
+    if info.hashes:
+        check_hashes(info.hashes, where=where)
     for algorithm, digest in _digests(data, info.hashes).items():
         if digest != info.hashes[algorithm]:
             raise EquivocationError(

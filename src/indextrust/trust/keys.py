@@ -11,6 +11,9 @@ Three promises:
    (CVE-2020-6174, CVE-2020-15093).
 3. *A missing library never reads as a missing signature.* A key that can't be verified here is
    `UnsupportedKeyError`, raised before anything is counted.
+
+`securesystemslib.signer` brings cryptography and the signers of several clouds: it takes longer
+to import than all the rest of this package, so it is imported with the first key, not before.
 """
 
 from __future__ import annotations
@@ -21,16 +24,12 @@ import functools
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
-
-from securesystemslib.exceptions import (
-    UnsupportedLibraryError,
-    UnverifiedSignatureError,
-    VerificationError,
-)
-from securesystemslib.signer import KEY_FOR_TYPE_AND_SCHEME, Signature, SSlibKey
+from typing import TYPE_CHECKING, Any
 
 from indextrust.errors import MalformedError, SignatureError, UnsupportedKeyError
+
+if TYPE_CHECKING:
+    from securesystemslib.signer import SSlibKey
 
 __all__ = ["RoleKeys", "parse_key", "verify_threshold"]
 
@@ -76,17 +75,19 @@ def parse_key(keyid: str, tree: Any, *, where: str) -> SSlibKey:
         MalformedError: not of a key's shape.
         UnsupportedKeyError: a key type and scheme that securesystemslib can't verify.
     """
+    from securesystemslib.signer import KEY_FOR_TYPE_AND_SCHEME, SSlibKey
+
     if not isinstance(tree, dict):
         raise MalformedError("expected a key object", where=where, got=tree)
     keytype, scheme, keyval = tree.get("keytype"), tree.get("scheme"), tree.get("keyval")
     if not (isinstance(keytype, str) and isinstance(scheme, str) and isinstance(keyval, dict)):
         raise MalformedError("expected keytype, scheme and keyval", where=where, got=tree)
-    if not isinstance(keyval.get("public"), str):
-        raise MalformedError("expected a public key string", where=where, got=keyval)
     if KEY_FOR_TYPE_AND_SCHEME.get((keytype, scheme)) is not SSlibKey:
         raise UnsupportedKeyError(
             f"{where}: keys of type {keytype[:60]!r} with scheme {scheme[:60]!r} can't be verified"
         )
+    if not isinstance(keyval.get("public"), str):
+        raise MalformedError("expected a public key string", where=where, got=keyval)
     return SSlibKey.from_dict(keyid, dict(tree))
 
 
@@ -140,6 +141,9 @@ def _require_support(role: str, keys: Iterable[SSlibKey]) -> None:
 @functools.lru_cache(maxsize=64)
 def _can_verify(keytype: str, scheme: str) -> bool:
     """Whether the library that this type needs is installed, asked of securesystemslib itself."""
+    from securesystemslib.exceptions import UnsupportedLibraryError, VerificationError
+    from securesystemslib.signer import Signature, SSlibKey
+
     probe = SSlibKey("probe", keytype, scheme, {"public": ""})
     try:
         probe.verify_signature(Signature("probe", "00"), b"")
@@ -149,6 +153,9 @@ def _can_verify(keytype: str, scheme: str) -> bool:
 
 
 def _is_valid(key: SSlibKey, signature: str, payload: bytes) -> bool:
+    from securesystemslib.exceptions import UnverifiedSignatureError
+    from securesystemslib.signer import Signature
+
     if not _HEX.fullmatch(signature):
         return False
     if key.keytype == "ed25519" and not _canonical_ed25519(bytes.fromhex(signature)):

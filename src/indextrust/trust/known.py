@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from dataclasses import dataclass
 from typing import TypeVar
 
-from indextrust.trust.keys import RoleKeys
 from indextrust.trust.metadata import FileInfo, Signed
 
 __all__ = ["Known"]
@@ -17,19 +15,20 @@ S = TypeVar("S", bound=Signed)
 
 @dataclass(frozen=True)
 class _Verified:
-    keys: RoleKeys
+    by: object
     signed: Signed
     length: int
-    sha256: str
+    sha256: str | None
 
 
 class Known:
     """What earlier sessions of this process verified: it saves work, and decides nothing.
 
-    A role is taken from here only for the very keys with which it was verified, and for the very
-    bytes (`recall`) or the version, length and hash that the snapshot lists (`listed`). Expiry is
-    checked each time all the same. Learn only what passed every check: `listed` asks none of
-    them again. May be used by several threads.
+    A role is taken from here only if it was verified by the very same (`by`: the keys, and what
+    else of the delegator it was checked against), and for the very bytes (`recall`) or the
+    version, length and hash that the snapshot lists (`listed`). Expiry is checked each time all
+    the same. Learn only what passed every check: `listed` asks none of them again. May be used by
+    several threads.
 
     Args:
         most: roles remembered; the one used least recently goes first.
@@ -43,22 +42,21 @@ class Known:
         self._latest: dict[str, _Verified] = {}
         self._bytes = 0
 
-    def recall(self, role: str, data: bytes, keys: RoleKeys, kind: type[S]) -> S | None:
-        """The role that was verified from `data` with `keys`, if it was the last one."""
+    def recall(self, role: str, sha256: str | None, by: object, kind: type[S]) -> S | None:
+        """The role that was verified by `by` from bytes with this SHA-256, if it was the last
+        one of its name."""
         found = self._find(role)
-        if found is None or found.length != len(data) or found.keys != keys:
-            return None
-        if found.sha256 != hashlib.sha256(data).hexdigest():
+        if found is None or found.sha256 != sha256 or found.by != by:
             return None
         return found.signed if isinstance(found.signed, kind) else None
 
-    def listed(self, role: str, info: FileInfo, keys: RoleKeys, kind: type[S]) -> S | None:
-        """The role that was verified with `keys`, if it is the one that `info` describes.
+    def listed(self, role: str, info: FileInfo, by: object, kind: type[S]) -> S | None:
+        """The role that was verified by `by`, if it is the one that `info` describes.
 
         Hashes other than sha256 can't be told from here: then the bytes are needed.
         """
         found = self._find(role)
-        if found is None or found.signed.version != info.version or found.keys != keys:
+        if found is None or found.signed.version != info.version or found.by != by:
             return None
         if info.length not in (None, found.length):
             return None
@@ -66,9 +64,10 @@ class Known:
             return None
         return found.signed if isinstance(found.signed, kind) else None
 
-    def learn(self, role: str, data: bytes, keys: RoleKeys, signed: Signed) -> None:
-        """Remember `signed`, verified from `data` with `keys`, and trusted."""
-        verified = _Verified(keys, signed, len(data), hashlib.sha256(data).hexdigest())
+    def learn(self, role: str, sha256: str | None, length: int, by: object, signed: Signed) -> None:
+        """Remember `signed`, verified by `by` from `length` bytes with this SHA-256, and
+        trusted."""
+        verified = _Verified(by, signed, length, sha256)
         with self._lock:
             self._forget(role)
             self._latest[role] = verified

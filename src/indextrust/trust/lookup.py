@@ -30,6 +30,7 @@ __all__ = [
 ]
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\\\ud800-\udfff]")
+_SPECIAL = re.compile(r"[*?\[]")
 _MAX_PATH = 4096
 
 
@@ -179,6 +180,8 @@ def _glob(text: str, glob: str, work: Work) -> bool:
     if glob[:1] not in ("", "*", "?", "[") and text[:1] != glob[0]:
         return False  # the usual case among many delegations
     work.take(len(glob))
+    if not _SPECIAL.search(glob):
+        return text == glob
     pieces = list(_pieces(glob))
     at = mark = 0
     star = retry = -1

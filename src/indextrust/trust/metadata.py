@@ -13,17 +13,21 @@ Source: TUF specification 4.2 to 4.6; TAP 15 for ``succinct_roles``.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
-
-from securesystemslib.signer import SSlibKey
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 from indextrust.errors import MalformedError
 from indextrust.names import SNAPSHOT, TOP_LEVEL_ROLES
+from indextrust.trust.glance import is_file_info, is_target
 from indextrust.trust.keys import RoleKeys, parse_key
 from indextrust.trust.reader import read_signed
+from indextrust.trust.version_list import VersionList
+
+if TYPE_CHECKING:
+    from securesystemslib.signer import SSlibKey
 
 __all__ = [
     "Delegation",
@@ -44,7 +48,7 @@ __all__ = [
 
 MAX_SIGNATURES = 256
 MAX_ROLE_NAME = 200
-_DATE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", re.ASCII)
+_DATE = re.compile(r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)Z", re.ASCII)
 _SPEC_VERSION = re.compile(r"1\.\d{1,6}(?:\.\d{1,6})?", re.ASCII)
 
 
@@ -105,10 +109,8 @@ class Timestamp(Signed):
 
 @dataclass(frozen=True)
 class Snapshot(Signed):
-    """Snapshot metadata: file name (``bins.json``) to its entry (a tree, checked for shape).
-
-    There may be tens of thousands of them, so an entry gets its type when it is asked for.
-    """
+    """Snapshot metadata: file name (``bins.json``) to its entry: a tree, checked for shape, which
+    gets its type when it is asked for. (There may be tens of thousands.)"""
 
     meta: Mapping[str, Mapping[str, Any]]
 
@@ -116,6 +118,13 @@ class Snapshot(Signed):
         """What is said of the file `name`; None if it is not listed."""
         entry = self.meta.get(name)
         return None if entry is None else _file_info(entry, f"{SNAPSHOT}: meta[{name!r}]")
+
+    def differing(self, other: Snapshot) -> Iterator[str]:
+        """The names that `other` lists in another way, or not at all."""
+        mine, theirs = self.meta, other.meta
+        if isinstance(mine, VersionList) and isinstance(theirs, VersionList):
+            return mine.differing(theirs)
+        return (name for name, entry in mine.items() if theirs.get(name) != entry)
 
 
 @dataclass(frozen=True)
@@ -142,6 +151,14 @@ class SuccinctDelegation:
         digits = len(f"{2**self.bit_length - 1:x}")
         return f"{self.name_prefix}-{number:0{digits}x}"
 
+    def prefixes_of(self, role: str) -> tuple[str, ...]:
+        """How the hashes of paths begin that fall into the bin `role`, in whole hex digits."""
+        number = int(role.rpartition("-")[2], 16)
+        digits = -(-self.bit_length // 4)
+        share = 4 * digits - self.bit_length  # bits of the last digit that do not matter
+        first = number << share
+        return tuple(f"{first + n:0{digits}x}" for n in range(1 << share))
+
 
 @dataclass(frozen=True)
 class Targets(Signed):
@@ -156,7 +173,21 @@ class Targets(Signed):
             prefix, _, suffix = role.rpartition("-")
             known = prefix == self.delegations.name_prefix and _is_bin(suffix, self.delegations)
             return self.delegations.keys if known else None
-        return next((d.keys for d in self.delegations if d.name == role), None)
+        found = self._by_name.get(role)
+        return None if found is None else found.keys
+
+    def prefixes_of(self, role: str) -> tuple[str, ...] | None:
+        """How the hashes of paths begin that `role` is trusted with (hex); None if this one
+        doesn't delegate to it by hash."""
+        if isinstance(self.delegations, SuccinctDelegation):
+            return self.delegations.prefixes_of(role)
+        found = self._by_name.get(role)
+        return None if found is None else found.path_hash_prefixes
+
+    @cached_property
+    def _by_name(self) -> Mapping[str, Delegation]:
+        assert isinstance(self.delegations, tuple)  # noqa: S101 - asked for classic ones only
+        return {delegation.name: delegation for delegation in self.delegations}
 
 
 def _is_bin(suffix: str, succinct: SuccinctDelegation) -> bool:
@@ -221,19 +252,21 @@ def parse_timestamp(envelope: Envelope) -> Timestamp:
     version, expires = _common(signed, "timestamp", where)
     meta = _get(signed, "meta", dict, where)
     name = f"{SNAPSHOT}.json"
-    return Timestamp(version, expires, _file_info(meta.get(name), f"{where}: meta[{name!r}]"))
+    if set(meta) != {name}:  # TUF specification 4.4: it describes nothing else
+        raise MalformedError("wrong entries", where=f"{where}: meta", expected=name, got=meta)
+    return Timestamp(version, expires, _file_info(meta[name], f"{where}: meta[{name!r}]"))
 
 
 def parse_snapshot(envelope: Envelope) -> Snapshot:
     """Give snapshot metadata its type. Raises MalformedError."""
     signed, where = envelope.signed, envelope.where
     version, expires = _common(signed, "snapshot", where)
-    meta = _get(signed, "meta", dict, where)
-    for name, entry in meta.items():
-        # The usual entry of a large index, told at a glance: a version and nothing else.
-        bare = type(entry) is dict and len(entry) == 1 and entry.get("version")
-        if not (type(bare) is int and bare > 0):
-            _file_info(entry, f"{where}: meta[{name!r}]")
+    meta = signed.get("meta")
+    if not isinstance(meta, VersionList):  # else the reader has proved its shape
+        meta = _get(signed, "meta", dict, where)
+        for name, entry in meta.items():
+            if not is_file_info(entry):
+                _file_info(entry, f"{where}: meta[{name!r}]")  # says what is wrong
     return Snapshot(version, expires, meta)
 
 
@@ -243,11 +276,12 @@ def parse_targets(envelope: Envelope) -> Targets:
     version, expires = _common(signed, "targets", where)
     targets = _get(signed, "targets", dict, where)
     for path, entry in targets.items():
-        place = f"{where}: targets[{path!r}]"
-        _natural(entry, "length", place)
-        _hashes(_get(entry, "hashes", dict, place), place)
+        if not is_target(entry):
+            place = f"{where}: targets[{path!r}]"
+            _natural(entry, "length", place)  # one of these says what is wrong
+            _hashes(_get(entry, "hashes", dict, place), place)
     delegations: tuple[Delegation, ...] | SuccinctDelegation = ()
-    if signed.get("delegations") is not None:
+    if "delegations" in signed:
         delegations = _delegations(_get(signed, "delegations", dict, where), where)
     return Targets(version, expires, targets, delegations)
 
@@ -286,11 +320,11 @@ def _common(signed: Mapping[str, Any], kind: str, where: str) -> tuple[int, date
         )
     version = _natural(signed, "version", where, 1)
     text = _get(signed, "expires", str, where)
+    parts = _DATE.fullmatch(text)
     try:
-        if not _DATE.fullmatch(text):
-            raise ValueError("another form")
-        expires = datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
-    except ValueError:
+        year, month, day, hour, minute, second = map(int, parts.groups() if parts else ())
+        expires = datetime(year, month, day, hour, minute, second, tzinfo=UTC)
+    except ValueError:  # another form, or no such day
         raise MalformedError(
             "not a date", where=f"{where}: expires", expected="YYYY-MM-DDTHH:MM:SSZ", got=text
         ) from None
@@ -308,8 +342,8 @@ def _hashes(hashes: Any, where: str) -> Mapping[str, str]:
 
 def _file_info(tree: Any, where: str) -> FileInfo:
     version = _natural(tree, "version", where, 1)
-    length = _natural(tree, "length", where) if tree.get("length") is not None else None
-    hashes = _hashes(tree["hashes"], where) if tree.get("hashes") is not None else {}
+    length = _natural(tree, "length", where) if "length" in tree else None
+    hashes = _hashes(tree["hashes"], where) if "hashes" in tree else {}
     return FileInfo(version, length, hashes)
 
 
@@ -338,10 +372,10 @@ def _role_keys(tree: Any, keys: Mapping[str, SSlibKey], where: str) -> RoleKeys:
 def _delegations(tree: Any, where: str) -> tuple[Delegation, ...] | SuccinctDelegation:
     where = f"{where}: delegations"
     keys = _keys(tree, where)
-    roles, succinct = tree.get("roles"), tree.get("succinct_roles")
-    if (roles is None) == (succinct is None):
+    if ("roles" in tree) == ("succinct_roles" in tree):
         raise MalformedError("expected either roles or succinct_roles", where=where)
-    if succinct is not None:
+    if "succinct_roles" in tree:
+        succinct = tree["succinct_roles"]
         bits = _natural(succinct, "bit_length", where, 1)
         if bits > 32:
             raise MalformedError(
@@ -362,15 +396,14 @@ def _delegations(tree: Any, where: str) -> tuple[Delegation, ...] | SuccinctDele
 def _delegation(tree: Any, keys: Mapping[str, SSlibKey], where: str) -> Delegation:
     name = _get(tree, "name", str, where)
     _check_role_name(name, where)
-    paths, prefixes = tree.get("paths"), tree.get("path_hash_prefixes")
-    if (paths is None) == (prefixes is None):
+    if ("paths" in tree) == ("path_hash_prefixes" in tree):
         raise MalformedError("expected either paths or path_hash_prefixes", where=where)
     return Delegation(
         name,
         _role_keys(tree, keys, where),
         _get(tree, "terminating", bool, where),
-        None if paths is None else _strings(tree, "paths", where),
-        None if prefixes is None else _strings(tree, "path_hash_prefixes", where),
+        _strings(tree, "paths", where) if "paths" in tree else None,
+        _strings(tree, "path_hash_prefixes", where) if "path_hash_prefixes" in tree else None,
     )
 
 

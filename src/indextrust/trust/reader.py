@@ -4,13 +4,20 @@ It is bounded before it allocates, in this order: length, then the number of val
 depth of nesting (both counted on the bytes), and only then the parser runs. What it returns
 holds str, int, bool, None, list and dict with str keys, and nothing else.
 
-`read_signed` gives the same for a metadata file, with the canonical bytes of what is signed,
-and spares most of the work where the file is canonical already.
+The parser is the standard library's, and as far as possible only its part in C: whether a key
+stands twice is told from the number of colons outside strings, which is the number of keys; and
+integers are looked at one by one only if some run of digits could be too long.
+
+`read_signed` gives the same for a metadata file, with the canonical bytes of what is signed. For
+a canonical snapshot that lists versions only it has a shorter way, which gives what the other
+one would give, or nothing (`indextrust.trust.version_list`).
 
 Refused beyond what RFC 8259 refuses, with the reason:
 
-* more than `MAX_VALUES` values or `MAX_DEPTH` levels: a parser must not be a way to exhaust
-  memory or stack (ATTACK: parser exhaustion);
+* more than `MAX_DENSE_VALUES` values, unless the file is so long that each has 20 bytes, and
+  `MAX_VALUES` in any case; more than `MAX_DEPTH` levels: a parser must not be a way to exhaust
+  memory or stack (ATTACK: parser exhaustion). A snapshot of 65,536 bins with their hashes has
+  327,700 values in 9 MB; without this rule 5 MB could take 140 MB and seconds;
 * duplicate keys: two readers could see two documents under one signature;
 * floats, ``NaN``, ``Infinity``, integers of more than `MAX_DIGITS` digits, ``-0``: they have no
   canonical form, or another value in another language;
@@ -21,19 +28,29 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from itertools import chain
 from typing import Any, NoReturn
 
 from indextrust.canonical import canonical_without_floats
 from indextrust.errors import LengthError, MalformedError
+from indextrust.names import SNAPSHOT
+from indextrust.trust.version_list import cut_out
 
-__all__ = ["MAX_DEPTH", "MAX_DIGITS", "MAX_VALUES", "read", "read_signed"]
+__all__ = ["MAX_DENSE_VALUES", "MAX_DEPTH", "MAX_DIGITS", "MAX_VALUES", "read", "read_signed"]
 
 MAX_DEPTH = 32
 MAX_DIGITS = 18
 MAX_VALUES = 350_000
+MAX_DENSE_VALUES = 200_000
 
-_ALL_BUT_BRACKETS_AND_QUOTES = bytes(sorted(set(range(256)) - set(b'[]{}"')))
+_BYTES_PER_VALUE = 20
+_MAX_NAMED = 1_000_000
+_ALL_BUT_MARKS = bytes(sorted(set(range(256)) - set(b'[]{}:"')))
 _ONE_SHAPE = bytes.maketrans(b"{}", b"[]")
+_ONE_DIGIT = bytes.maketrans(b"123456789", b"000000000")
+_TOO_WIDE = b"0" * (MAX_DIGITS + 1)
+_BEFORE_A_NUMBER = (b":", b",", b"[", b" ", b"\t", b"\n", b"\r")
+_LISTED_APART = b'"meta":0'
 
 
 def read(data: bytes, *, where: str, max_length: int) -> Any:
@@ -48,65 +65,86 @@ def read(data: bytes, *, where: str, max_length: int) -> Any:
         LengthError: more than `max_length` bytes.
         MalformedError: anything that is not JSON in the strict sense above.
     """
-    _check_bounds(data, where, max_length)
-    return _strict(data, where)
+    _check_length(data, where, max_length)
+    return _strict(data, where, _most_values(data))
 
 
 def read_signed(data: bytes, *, where: str, max_length: int) -> tuple[Any, bytes]:
     """Parse a metadata file and give the canonical bytes of its ``signed`` as well.
 
-    If these bytes stand in the file as they are, then what they hold needs no look at each of
-    its objects: canonical bytes have no key twice, and no number has two forms. The rest of the
-    file is read strictly with a 0 in their place. If they don't, the whole file is.
-
     Args and errors as for `read`.
 
     Returns:
-        The tree, and the payload (empty if there is no ``signed`` in the tree).
+        The tree, and the payload (empty if there is no ``signed`` in the tree). The ``meta`` of
+        a snapshot that lists versions only is a `VersionList`, which equals what `read` gives.
     """
-    _check_bounds(data, where, max_length)
-    if b"\n" not in data:  # a file written for people is not canonical: don't try
-        fast = _canonical_already(data, where)
-        if fast is not None:
-            return fast
-    tree = _strict(data, where)
+    _check_length(data, where, max_length)
+    listed = _versions_only(data, where)
+    if listed is not None:
+        return listed
+    tree = _strict(data, where, _most_values(data))
     if not isinstance(tree, dict) or "signed" not in tree:
         return tree, b""
     return tree, canonical_without_floats(tree["signed"])
 
 
-def _canonical_already(data: bytes, where: str) -> tuple[Any, bytes] | None:
+def _versions_only(data: bytes, where: str) -> tuple[Any, bytes] | None:
+    """The short way: a long ``meta`` by itself, and the rest with a 0 in its place, strictly.
+
+    The list is what ``signed`` has under ``meta`` if, in the rest, ``"meta":0`` stands once, it
+    stands in the canonical bytes of ``signed``, and these stand in the file as they are.
+    """
+    most = _most_values(data)
+    found = cut_out(data, most=2 * most)
+    if found is None:
+        return None
+    versions, start, end = found
+    rest = data[:start] + b"0" + data[end:]
     try:
-        signed = _loose_decoder.decode(data.decode("utf-8"))["signed"]
+        tree = _strict(rest, where, most - 2 * len(versions))
+        signed = tree.get("signed") if isinstance(tree, dict) else None
+        if not isinstance(signed, dict) or signed.get("_type") != SNAPSHOT:
+            return None
         payload = canonical_without_floats(signed)
-    except (MalformedError, ValueError, RecursionError, LookupError, TypeError):
-        return None  # the strict way says what is wrong
-    before, found, after = data.partition(payload)
-    if not found:
+        before, _, after = rest.partition(payload)
+        outside = _strict(before + b"0" + after, where, most)
+    except MalformedError:
+        return None  # the long way says what is wrong
+    if outside["signed"] != 0 or rest.count(_LISTED_APART) != 1:
         return None
-    tree = _strict(before + b"0" + after, where)
-    if not isinstance(tree, dict) or tree.get("signed") != 0:
+    if type(signed.get("meta")) is not int:  # the 0 stands under some other "meta"
         return None
-    tree["signed"] = signed
-    return tree, payload
+    signed["meta"] = versions
+    return tree, payload.replace(_LISTED_APART, data[start - len(b'"meta":') : end])
 
 
-def _check_bounds(data: bytes, where: str, max_length: int) -> None:
+def _check_length(data: bytes, where: str, max_length: int) -> None:
     if len(data) > max_length:
         raise LengthError(
             "too long", where=where, expected=f"at most {max_length} bytes", got=len(data)
         )
+
+
+def _most_values(data: bytes) -> int:
+    return min(MAX_VALUES, max(MAX_DENSE_VALUES, len(data) // _BYTES_PER_VALUE))
+
+
+def _strict(data: bytes, where: str, most: int) -> Any:
+    """Parse bytes of bounded length that may hold `most` values."""
     values = data.count(b",") + data.count(b"[") + data.count(b"{")
-    if values > MAX_VALUES:
-        raise MalformedError("too many values", where=where, expected=MAX_VALUES, got=values)
-    if _deeper_than(data, MAX_DEPTH):
+    if values > most:
+        raise MalformedError("too many values", where=where, expected=most, got=values)
+    marks = _outside_strings(data, 4 * values + 4)
+    if _deeper_than(marks, MAX_DEPTH):
         raise MalformedError("nested too deep", where=where, expected=f"at most {MAX_DEPTH} levels")
-
-
-def _strict(data: bytes, where: str) -> Any:
     try:
         text = data.decode("utf-8")
-        tree = _decoder.decode(text)
+        tree = (_careful if _has_odd_integers(data) else _quick).decode(text)
+        if (keys := _keys(tree)) != (colons := marks.count(b":")):
+            del tree
+            if len(data) <= _MAX_NAMED:  # else to say which would take much memory
+                _naming.decode(text)
+            raise MalformedError("duplicate key", expected=f"{colons} keys", got=f"{keys} keys")
         if b"\\u" in data:  # only an escape can bring in a lone surrogate
             json.dumps(tree, ensure_ascii=False).encode("utf-8")
     except MalformedError as error:
@@ -120,18 +158,27 @@ def _strict(data: bytes, where: str) -> Any:
     return tree
 
 
-def _deeper_than(data: bytes, levels: int) -> bool:
-    """Whether brackets are nested more than `levels` deep, strings left aside.
+def _outside_strings(data: bytes, most: int) -> bytes:
+    """The brackets and colons of a JSON text, those in its strings left out; all of it in C.
 
-    Each pass over the brackets alone removes the innermost level; all of it runs in C.
-    Unbalanced brackets may read as too deep; the parser would refuse them anyway.
+    Of bytes that are not JSON it gives something that the parser will never be asked about, or
+    will refuse. More than `most` quotes are in no text with so few values: they stay unsplit.
     """
     if b"\\" in data:  # without their escapes, strings end at the next quote
         data = data.replace(b"\\\\", b"").replace(b'\\"', b"")
-    brackets = data.translate(None, _ALL_BUT_BRACKETS_AND_QUOTES).replace(b'""', b"")
-    if b'"' in brackets:  # some string holds brackets: keep what is outside
-        brackets = b"".join(brackets.split(b'"')[::2])
-    brackets = brackets.translate(_ONE_SHAPE)
+    marks = data.translate(None, _ALL_BUT_MARKS).replace(b'""', b"")
+    if b'"' in marks and marks.count(b'"') <= most:  # some string holds marks
+        marks = b"".join(marks.split(b'"')[::2])
+    return marks
+
+
+def _deeper_than(marks: bytes, levels: int) -> bool:
+    """Whether brackets are nested more than `levels` deep.
+
+    Each pass over the brackets alone removes the innermost level. Unbalanced brackets may read as
+    too deep; the parser would refuse them anyway.
+    """
+    brackets = marks.translate(_ONE_SHAPE, b':"')
     for _ in range(levels):
         if not brackets:
             return False
@@ -139,12 +186,31 @@ def _deeper_than(data: bytes, levels: int) -> bool:
     return bool(brackets)
 
 
+def _has_odd_integers(data: bytes) -> bool:
+    """Whether there may be an integer that `_integer` refuses. (A string may look like one.)"""
+    return (
+        _TOO_WIDE in data.translate(_ONE_DIGIT)
+        or data.startswith(b"-0")
+        or any(before + b"-0" in data for before in _BEFORE_A_NUMBER)
+    )
+
+
+def _keys(tree: Any) -> int:
+    """How many keys all objects of a tree have together, counted level by level."""
+    keys, level = 0, [tree]
+    while level:
+        objects = [value for value in level if type(value) is dict]
+        lists = [value for value in level if type(value) is list]
+        keys += sum(map(len, objects))
+        level = [*chain.from_iterable(map(dict.values, objects)), *chain.from_iterable(lists)]
+    return keys
+
+
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    tree = dict(pairs)
-    if len(tree) != len(pairs):
-        counts = Counter(key for key, _ in pairs)
-        raise MalformedError("duplicate key", got=counts.most_common(1)[0][0])
-    return tree
+    key, times = Counter(key for key, _ in pairs).most_common(1)[0] if pairs else ("", 1)
+    if times > 1:
+        raise MalformedError("duplicate key", got=key)
+    return dict(pairs)
 
 
 def _integer(digits: str) -> int:
@@ -157,12 +223,6 @@ def _no_float(digits: str) -> NoReturn:
     raise MalformedError("floats are not allowed", got=digits)
 
 
-_loose_decoder = json.JSONDecoder(
-    parse_int=_integer, parse_float=_no_float, parse_constant=_no_float
-)
-_decoder = json.JSONDecoder(
-    object_pairs_hook=_object,
-    parse_int=_integer,
-    parse_float=_no_float,
-    parse_constant=_no_float,
-)
+_quick = json.JSONDecoder(parse_float=_no_float, parse_constant=_no_float)
+_careful = json.JSONDecoder(parse_int=_integer, parse_float=_no_float, parse_constant=_no_float)
+_naming = json.JSONDecoder(object_pairs_hook=_object)

@@ -43,7 +43,6 @@ from typing import TypeVar
 from indextrust.errors import (
     BudgetExceededError,
     InputError,
-    LengthError,
     MissingRoleError,
     RefusedError,
     UnreachableError,
@@ -78,7 +77,7 @@ class Notice:
 
     Args:
         kind: ``same-version-other-bytes``: the fetched file was discarded; ``clock-set-back``:
-            the clock shows a time before one that was seen.
+            the clock shows a time before one that was seen; ``new-root``: the root was replaced.
         role: which role it is about.
         message: for people.
         evidence: bytes worth keeping; empty if there are none.
@@ -207,7 +206,7 @@ class Session(Machine[Trusted]):
         snapshot = yield from self._snapshot(root, timestamp, allowance)
         search = _Roles(self, root, snapshot, self.now, allowance)
         delegator = f"root version {root.version}"
-        targets = yield from search.role(TARGETS, root.roles[TARGETS], delegator)
+        targets = yield from search.role(TARGETS, root.roles[TARGETS], delegator, None)
         return Trusted(root, timestamp, snapshot, targets)
 
     def _root(self, bootstrap: bytes, allowance: Allowance) -> Steps[Root]:
@@ -220,7 +219,7 @@ class Session(Machine[Trusted]):
         if held is None:
             yield Persist(ROOT, root.version, bootstrap, None, root.version)
             held = _digest(bootstrap)
-        fetched = 0
+        fetched, before = 0, root
         while True:
             version = root.version + 1
             data = yield Load(ROOT, version)
@@ -239,15 +238,28 @@ class Session(Machine[Trusted]):
                 if data is ABSENT:
                     break
                 new = verify(_bytes(data))
+                before = before if fetched else root
                 fetched += 1
                 yield Persist(ROOT, version, _bytes(data), held, root.version)
                 held = _digest(data)
             root, current = new, _bytes(data)
         if held != _digest(current):
             yield Persist(ROOT, root.version, current, held, root.version)
+        if fetched:
+            self._replaced(root, before, current)
         checks.not_expired(root, self.now, ROOT)
         check_root_age(root.version, self.now, self._policy, self._times)
         return root
+
+    def _replaced(self, root: Root, before: Root, data: bytes) -> None:
+        """Whoever signs a root decides on everything (ATTACK 52): a new one is told of."""
+        kept = len({*root.roles[ROOT].keyids} & {*before.roles[ROOT].keyids})
+        message = (
+            f"{ROOT} version {before.version} was replaced by version {root.version} (sha256 "
+            f"{_digest(data)}); {kept} of its {len(root.roles[ROOT].keyids)} keys were in the old "
+            f"one: if its operator announced no change, ask"
+        )
+        self.notices.append(Notice("new-root", ROOT, message, b""))
 
     def _next_root(self, data: bytes, trusted: Root) -> Root:
         where = f"{ROOT} version {trusted.version + 1}"
@@ -286,19 +298,20 @@ class Session(Machine[Trusted]):
         info = timestamp.snapshot
         limit = self.limits.recorded(self.limits.snapshot_length, info.length)
 
+        keys = root.roles[SNAPSHOT]
+
         def verify(data: bytes, most: int) -> Snapshot:
-            snapshot = self._known.recall(SNAPSHOT, data, root.roles[SNAPSHOT], Snapshot)
-            if snapshot is None:
-                envelope = parse(data, where=SNAPSHOT, max_length=most)
-                snapshot = checks.verified_snapshot(envelope, root)
-            return snapshot
+            return checks.verified_snapshot(parse(data, where=SNAPSHOT, max_length=most), root)
 
         stored = yield Load(SNAPSHOT)
-        trusted = _unless_refused(partial(verify, most=self.limits.ceiling), stored)
+        held = _digest(stored)
+        trusted = self._known.recall(SNAPSHOT, held, keys, Snapshot) or _unless_refused(
+            partial(verify, most=self.limits.ceiling), stored
+        )
         if trusted is not None and trusted.version == info.version:
             checks.same_bytes(_bytes(stored), info, SNAPSHOT)
             if self.now < trusted.expires:
-                self._known.learn(SNAPSHOT, _bytes(stored), root.roles[SNAPSHOT], trusted)
+                self._known.learn(SNAPSHOT, held, len(_bytes(stored)), keys, trusted)
                 return trusted
         version = info.version if root.consistent_snapshot else None
         data = yield from _fetch_present(SNAPSHOT, version, limit, allowance)
@@ -310,8 +323,8 @@ class Session(Machine[Trusted]):
                 checks.not_equivocated(_bytes(stored), data, new.version, SNAPSHOT)
             checks.snapshot_not_rolled_back(trusted, new)
         checks.not_expired(new, self.now, SNAPSHOT)
-        yield Persist(SNAPSHOT, new.version, data, _digest(stored), root.version)
-        self._known.learn(SNAPSHOT, data, root.roles[SNAPSHOT], new)
+        yield Persist(SNAPSHOT, new.version, data, held, root.version)
+        self._known.learn(SNAPSHOT, _digest(data), len(data), keys, new)
         return new
 
 
@@ -336,10 +349,13 @@ class Lookup(Machine[TargetEntry | NotListed]):
             visit = next(search)
             while True:
                 if visit.role != TARGETS:
-                    keys = roles[visit.delegator].keys_of(visit.role)
+                    parent = roles[visit.delegator]
+                    keys = parent.keys_of(visit.role)
                     if keys is None:  # pragma: no cover - the walk names only delegated roles
                         raise MissingRoleError("not delegated to", where=visit.role)
-                    roles[visit.role] = yield from asked.role(visit.role, keys, visit.delegator)
+                    roles[visit.role] = yield from asked.role(
+                        visit.role, keys, visit.delegator, parent
+                    )
                 visit = search.send(roles[visit.role])
         except StopIteration as stop:
             found: tuple[str, Targets] | None = stop.value
@@ -376,26 +392,33 @@ class _Roles:
         self._now = now
         self._allowance = allowance
 
-    def role(self, role: str, keys: RoleKeys, delegator: str) -> Steps[Targets]:
-        """5.6.1 to 5.6.6 for `role`, verified with the keys that `delegator` gives it."""
+    def role(
+        self, role: str, keys: RoleKeys, delegator: str, parent: Targets | None
+    ) -> Steps[Targets]:
+        """5.6.1 to 5.6.6 for `role`, verified with the keys that `delegator` gives it.
+
+        `parent` is the delegator's metadata, None for the root.
+        """
         info = self._snapshot.info(f"{role}.json")
         if info is None:
             raise MissingRoleError("delegated to, and not in the snapshot", where=role)
-        known = self._known.listed(role, info, keys, Targets)
+        by = (keys, None if parent is None else parent.prefixes_of(role))
+        known = self._known.listed(role, info, by, Targets)
         if known is not None and self._now < known.expires:
             return known
 
         def verify(data: bytes, most: int) -> Targets:
-            targets = self._known.recall(role, data, keys, Targets)
-            if targets is None:
-                envelope = parse(data, where=role, max_length=most)
-                targets = checks.verified_targets(envelope, role, keys, delegator)
+            envelope = parse(data, where=role, max_length=most)
+            targets = checks.verified_targets(envelope, role, keys, delegator)
+            if parent is not None:
+                checks.in_its_bin(targets, role, parent)
             return targets
 
         stored = yield Load(role)
+        held = _digest(stored)
         trusted = _unless_refused(partial(verify, most=self._limits.ceiling), stored)
         if trusted is not None and _is_current(trusted, _bytes(stored), info, self._now, role):
-            self._known.learn(role, _bytes(stored), keys, trusted)
+            self._known.learn(role, held, len(_bytes(stored)), by, trusted)
             return trusted
         version = info.version if self._root.consistent_snapshot else None
         limit = self._limits.recorded(self._limits.targets_length, info.length)
@@ -406,8 +429,8 @@ class _Roles:
         if trusted is not None and trusted.version == new.version:
             checks.not_equivocated(_bytes(stored), data, new.version, role)
         checks.not_expired(new, self._now, role)
-        yield Persist(role, new.version, data, _digest(stored), self._root.version)
-        self._known.learn(role, data, keys, new)
+        yield Persist(role, new.version, data, held, self._root.version)
+        self._known.learn(role, _digest(data), len(data), by, new)
         return new
 
 
@@ -418,8 +441,6 @@ def _fetch(role: str, version: int | None, limit: int, allowance: Allowance) -> 
     allowance.check(filename)
     data = yield Fetch(role, version, filename, limit)
     if isinstance(data, bytes):
-        if len(data) > limit:
-            raise LengthError("too long", where=filename, expected=limit, got=len(data))
         allowance.take(len(data))
     return data
 

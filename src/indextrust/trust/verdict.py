@@ -29,7 +29,8 @@ __all__ = [
 
 _HEX = re.compile(r"[0-9a-f]+", re.ASCII)
 STRONG = frozenset({"sha256", "sha384", "sha512"})
-ALGORITHMS = STRONG | {"md5", "sha1", "sha224"}
+_DIGITS = {"md5": 32, "sha1": 40, "sha224": 56, "sha256": 64, "sha384": 96, "sha512": 128}
+ALGORITHMS = frozenset(_DIGITS)
 """Names as in hashlib. The weak ones are checked where they stand beside a strong one."""
 
 
@@ -64,7 +65,8 @@ def check_hashes(hashes: Mapping[str, str], *, where: str) -> tuple[str, ...]:
             lower-case hex.
     """
     for algorithm, digest in hashes.items():
-        if not _HEX.fullmatch(digest):  # it becomes part of a file name in the request
+        # it becomes part of a file name in the request
+        if not _HEX.fullmatch(digest) or len(digest) != _DIGITS.get(algorithm, len(digest)):
             raise HashMismatchError(f"no {algorithm} in hex", where=where, got=digest)
     unknown = set(hashes) - ALGORITHMS
     if unknown or not STRONG & set(hashes):

@@ -1,0 +1,1 @@
+"""Our session and tuf's `Updater` side by side: histories, forgers, and where they differ."""
