@@ -28,7 +28,7 @@ test: check
 	$(BIN)/python -m pytest -n 3 --dist worksteal -m "not long"
 
 test-long: check
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 bench-client: $(VENV)/.dev
 	$(BIN)/python benchmarks/client.py

@@ -148,13 +148,13 @@ class SuccinctDelegation:
 
     def role_of(self, number: int) -> str:
         """Role name of bin `number`."""
-        digits = len(f"{2**self.bit_length - 1:x}")
+        digits = (self.bit_length + 3) // 4
         return f"{self.name_prefix}-{number:0{digits}x}"
 
     def prefixes_of(self, role: str) -> tuple[str, ...]:
         """How the hashes of paths begin that fall into the bin `role`, in whole hex digits."""
         number = int(role.rpartition("-")[2], 16)
-        digits = -(-self.bit_length // 4)
+        digits = (self.bit_length + 3) // 4
         share = 4 * digits - self.bit_length  # bits of the last digit that do not matter
         first = number << share
         return tuple(f"{first + n:0{digits}x}" for n in range(1 << share))
