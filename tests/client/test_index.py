@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -21,7 +20,6 @@ from indextrust.errors import (
     NotListedError,
     ProfileError,
     RefusedError,
-    RemovedArtifactError,
     StoreError,
 )
 from indextrust.trust import Changed, FirstSeen, NotListed, Unchanged
@@ -196,24 +194,6 @@ def test_a_file_that_was_seen_and_changed_is_an_alarm(stage: Stage, user: User) 
     assert fresh.download(fresh.file(WHL), user.downloads).read_bytes() == EVIL
 
 
-@pytest.mark.parametrize(
-    "twin",
-    ["Demo-1.0-py3-none-any.whl", "demo-1.0.0-py3-none-any.whl", "DEMO-1-py3-none-any.whl"],
-)
-def test_another_spelling_of_a_file_that_was_seen_is_that_file(
-    stage: Stage, user: User, twin: str
-) -> None:
-    """A thief of the online key lists his wheel under a name that installs the same."""
-    assert user.verdicts()[WHL] is FirstSeen
-    put(stage, {twin: EVIL, SDIST: OTHER})
-    client = user.client()
-    assert user.verdicts() == {twin: Changed, SDIST: Unchanged}
-    with pytest.raises(ChangedArtifactError):
-        client.download(client.file(twin), user.downloads)
-    put(stage, {WHL: GOOD, SDIST: OTHER})
-    assert user.verdicts() == {WHL: Unchanged, SDIST: Unchanged}
-
-
 def test_core_metadata_that_changed_under_an_unchanged_file_is_an_alarm(
     stage: Stage, user: User
 ) -> None:
@@ -263,25 +243,6 @@ def test_only_what_was_seen_can_be_acknowledged(user: User) -> None:
             client.acknowledge(filename, digest)
 
 
-def test_a_file_that_vanished_is_removed_not_unknown(stage: Stage, user: User) -> None:
-    user.project()
-    stage.now = NOW + timedelta(hours=1)
-    put(stage, {SDIST: OTHER})
-    assert [gone.filename for gone in user.project().removed] == [WHL]
-    with pytest.raises(RemovedArtifactError, match=f"expected sha256 {sha256(GOOD)}"):
-        user.client().file(WHL)
-
-
-def test_a_project_that_vanished_is_removed_not_unknown(stage: Stage, user: User) -> None:
-    user.project()
-    stage.repository.targets["bins"].signed.targets.clear()
-    stage.publish()
-    with pytest.raises(RemovedArtifactError, match=f"the files seen before: {WHL}, {SDIST}"):
-        user.client().project("demo")
-    with pytest.raises(RemovedArtifactError):
-        user.client().file(WHL)
-
-
 def test_two_runs_that_see_two_pages_agree_on_who_was_first(stage: Stage, user: User) -> None:
     """A thief shows two users of one home two pages at once. Whatever was recorded first wins,
     and the other run is warned though it had read the memory before."""
@@ -328,17 +289,6 @@ def test_a_signed_page_against_the_profile_is_refused(
     stage.add("simple/demo/index.json", document)
     stage.publish()
     with pytest.raises(refusal):
-        user.client().project("demo")
-
-
-def test_a_page_without_sha256_in_the_metadata_is_refused(stage: Stage, user: User) -> None:
-    """Good TUF, and not our profile."""
-    path = "simple/demo/index.json"
-    data = stage.repository.contents[path]
-    targets = stage.repository.targets["bins"].signed.targets
-    targets[path] = TargetFile(len(data), {"sha512": hashlib.sha512(data).hexdigest()}, path)
-    stage.publish()
-    with pytest.raises(ProfileError, match="no sha256"):
         user.client().project("demo")
 
 
