@@ -22,9 +22,10 @@ server that drips its headers, so such a thread lives until that server or pip e
 are not followed, nothing is retried, and pip's HTTP cache is not used.
 
 What it leaves out, and `indextrust.client` has: first-seen memory, evidence, the memory of time,
-a second look at an index that was publishing, a lock for Windows. Build requirements would be
-installed by a pip of their own, without the gate: it is denied every index, so an sdist that
-needs any is not built. Code that runs in a build, and git behind a VCS URL, are their own.
+a second look at an index that was publishing, a lock for Windows; give each index a ``--store`` of
+its own. Whatever would start another pip, without the gate, is refused: build requirements, and
+``--python``. What the user names on his own disk (paths, folders for ``--find-links``) is his own,
+as are code that runs in a build and git behind a VCS URL.
 """
 
 from __future__ import annotations
@@ -44,6 +45,8 @@ from pathlib import Path
 from typing import IO, Any, TypeVar
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
+import pip._internal.build_env as pip_build
+import pip._internal.cli.main_parser as pip_parser
 import pip._internal.network.session as pip_network
 from pip._internal.cli.main import main as run_pip
 from pip._internal.exceptions import InstallationError
@@ -358,8 +361,6 @@ class PipSession(pip_network.PipSession):
             if isinstance(adapter, HTTPAdapter):
                 adapter.max_retries = Retry(0, read=False)
         self.gate = Gate(base, Index(base, self.root, Store(folder), self))
-        # a pip that installs build requirements is another process, and has no gate
-        os.environ["PIP_NO_INDEX"] = "1"
 
     def get_adapter(self, url: str | bytes) -> BaseAdapter:
         """The gate, wherever a request of pip's goes."""
@@ -436,6 +437,19 @@ def _base(index_url: str) -> str:
     return str(Request("GET", bare).prepare().url)
 
 
+def _no_other_pip(*_: Any, **__: Any) -> None:
+    """Instead of whatever would start another pip, which has no gate. To deny it the index is not
+    enough: it would follow ``--find-links`` and ``name @ URL``."""
+    raise InstallationError("indextrust: refused: another pip would have no gate")
+
+
+def _no_build_requirements(
+    self: object, _: object, requirements: Any, *__: Any, **___: Any
+) -> None:
+    if requirements:
+        _no_other_pip()
+
+
 def main() -> int:
     """Run pip with one index verified."""
     parser = argparse.ArgumentParser(description=main.__doc__)
@@ -449,6 +463,8 @@ def main() -> int:
         parser.error(f"can't read the bootstrap root: {error}")
     PipSession.store = arguments.store
     pip_network.PipSession = PipSession  # type: ignore[misc]
+    pip_build.BuildEnvironment.install_requirements = _no_build_requirements  # type: ignore[assignment]
+    pip_parser.identify_python_interpreter = _no_other_pip
     return run_pip(arguments.pip)
 
 

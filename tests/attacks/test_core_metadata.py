@@ -86,8 +86,19 @@ def test_attack_45_nothing_beside_the_wheel_is_nothing_to_compare(
         [(f"{INFO}/METADATA", HONEST), ("other-2.dist-info/METADATA", LYING)],
         [(f"{INFO}/METADATA", HONEST), (f"{INFO.upper()}/metadata", LYING)],
         [(f"lib/{INFO}/METADATA", HONEST)],
+        *(
+            [(f"{INFO}/METADATA", HONEST), (f"{before}{INFO}{after}METADATA", LYING)]
+            for before, after in [
+                ("demo-1.0.data/purelib/", "/"),
+                ("demo-1.0.data/platlib/x/", "/"),
+                ("./", "/"),
+                ("x/../", "/"),
+                ("", "//"),
+                ("", "/./"),
+                ("", "\\"),
+            ]
+        ),
     ],
-    ids=["none", "the same twice", "two distributions", "a case twin", "another place"],
 )
 @pytest.mark.filterwarnings("ignore:Duplicate name")
 def test_attack_45_a_wheel_with_any_number_but_one_of_metadata_files(
@@ -114,6 +125,31 @@ def test_attack_45_a_wheel_that_can_not_be_read(
     client = _serve(stage, spoil(_wheel([(f"{INFO}/METADATA", HONEST * 20)])), HONEST)
     path = _downloaded(client, tmp_path)
     with pytest.raises(kind):
+        client.verify_deeply(path)
+
+
+@pytest.mark.parametrize("packing", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_attack_45_metadata_packed_in_a_way_that_has_no_bound(
+    stage: Stage, tmp_path: Path, packing: int
+) -> None:
+    """Python unpacks bz2 and lzma whole, however little is asked for. No wheel needs them."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", packing) as archive:
+        archive.writestr(f"{INFO}/METADATA", HONEST)
+    client = _serve(stage, out.getvalue(), HONEST)
+    path = _downloaded(client, tmp_path)
+    with pytest.raises(MalformedError, match="not stored or deflated"):
+        client.verify_deeply(path)
+
+
+def test_attack_45_a_directory_of_a_million_files(stage: Stage, tmp_path: Path) -> None:
+    """Its size is read before it is."""
+    wheel = bytearray(_wheel([(f"{INFO}/METADATA", HONEST)]))
+    at = wheel.rfind(b"PK\x05\x06")
+    wheel[at + 12 : at + 16] = (80_000_000).to_bytes(4, "little")
+    client = _serve(stage, bytes(wheel), HONEST)
+    path = _downloaded(client, tmp_path)
+    with pytest.raises(LengthError, match="directory is too long"):
         client.verify_deeply(path)
 
 

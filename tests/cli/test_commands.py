@@ -27,7 +27,19 @@ COMMANDS = dict(leaves(main))
 
 def test_all_the_commands_are_there() -> None:
     assert set(COMMANDS) == {
-        *("init", "add", "remove", "yank", "publish", "renew", "status", "serve", "demo"),
+        *(
+            "init",
+            "add",
+            "remove",
+            "yank",
+            "publish",
+            "renew",
+            "status",
+            "serve",
+            "demo",
+            "plan",
+            "log",
+        ),
         *("trust add", "trust list", "trust reset", "trust acknowledge"),
         *("trust policy", "trust reset-clock"),
         *("run", "get", "verify"),

@@ -56,6 +56,19 @@ def test_a_clock_set_back_makes_no_client_ask_at_every_look_up(stage: Stage) -> 
     assert stage.requests() == ["metadata/1.bins.json"]
 
 
+def test_a_refresh_that_fails_prolongs_nothing(stage: Stage) -> None:
+    """A network that never answers: what was trusted is used for its five minutes, not longer."""
+    client = stage.client()
+    client.refresh()
+    stage.server.tamper("metadata/timestamp.json", 503)
+    for _ in range(2):
+        stage.now += 4 * MINUTE
+        with pytest.raises(UnreachableError):
+            client.refresh()
+    with pytest.raises(UnreachableError):
+        client.target(WHEEL)
+
+
 def test_a_refresh_a_moment_ago_serves_the_next_process_if_the_policy_wants_it(
     stage: Stage,
 ) -> None:
@@ -115,7 +128,7 @@ def test_a_person_whose_clock_was_once_wrong_starts_anew(stage: Stage) -> None:
     for metadata in (stage.repository.timestamp, stage.repository.snapshot):
         metadata.signed.expires = NOW + DAY
     stage.publish()
-    with pytest.raises(ExpiredError):
+    with pytest.raises(ExpiredError, match="`indextrust trust reset-clock` forgets it"):
         stage.client().refresh()
     stage.store().forget_times()
     assert stage.client().refresh().notices == ()
@@ -132,6 +145,30 @@ def test_what_was_remembered_of_time_and_is_damaged_is_said(stage: Stage) -> Non
 
 
 # -- the root ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("broken", ["timestamp.json", "2.snapshot.json"])
+def test_a_new_root_is_told_of_even_if_the_refresh_that_met_it_was_broken_off(
+    stage: Stage, broken: str
+) -> None:
+    """ATTACK 52: one dropped answer must not keep the word from the user."""
+    stage.client().refresh()
+    stage.repository.publish_root()
+    stage.publish()
+    stage.server.tamper(f"metadata/{broken}", 503)
+    with pytest.raises(UnreachableError):
+        stage.client().refresh()
+    stage.server.be_honest()
+    assert [notice.kind for notice in stage.client().refresh().notices] == ["new-root"]
+    assert stage.client().refresh().notices == ()
+
+
+def test_the_age_of_a_root_holds_for_a_client_that_lives_on(stage: Stage) -> None:
+    client = stage.client(policy=Policy(refresh_every=30 * DAY, maximum_root_age=HOUR))
+    _found(client)
+    stage.now += 2 * HOUR
+    with pytest.raises(OutdatedRootError):
+        client.target(WHEEL)
 
 
 def test_the_age_of_a_root_counts_from_when_it_was_first_trusted_here(stage: Stage) -> None:
@@ -191,6 +228,19 @@ def test_offline_time_does_not_run_backward(stage: Stage) -> None:
     stage.now = NOW
     with pytest.raises(ExpiredError):
         stage.client(policy=Policy(offline_for=4 * DAY)).target(WHEEL)
+
+
+def test_offline_a_clock_set_back_is_told_and_an_old_root_refused(stage: Stage) -> None:
+    _found(stage.client())
+    stage.now = NOW + 5 * DAY
+    _found(stage.client(policy=Policy(offline_for=90 * DAY)))
+    stage.now = NOW
+    notices = stage.client(policy=Policy(offline_for=90 * DAY)).refresh().notices
+    assert [notice.kind for notice in notices] == ["clock-set-back"]
+    stage.now = NOW + 31 * DAY
+    strict = Policy(offline_for=90 * DAY, maximum_root_age=30 * DAY)
+    with pytest.raises(OutdatedRootError):
+        stage.client(policy=strict).refresh()
 
 
 def test_offline_what_was_never_fetched_could_not_be_reached(stage: Stage) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -22,7 +23,7 @@ from indextrust.errors import (
     RefusedError,
     StoreError,
 )
-from indextrust.trust import Changed, FirstSeen, NotListed, Unchanged
+from indextrust.trust import Changed, FirstSeen, NotListed, Policy, Unchanged
 from tests.client.pages import SDIST, WHL, listing, page, put, sha256
 from tests.client.processes import without_rights
 from tests.client.stage import NOW, Stage
@@ -39,7 +40,7 @@ class User:
         self.downloads = self.home / "downloads"
         self.downloads.mkdir(parents=True)
 
-    def client(self) -> Client:
+    def client(self, *, offline_for: timedelta | None = None) -> Client:
         """A new run of the client."""
         return Client(
             self.stage.server.url,
@@ -49,6 +50,7 @@ class User:
             fetcher=Urllib3Fetcher(seconds=20),
             name="internal",
             clock=lambda: self.stage.now,
+            policy=Policy(offline_for=offline_for),
         )
 
     def project(self) -> Project:
@@ -370,3 +372,20 @@ def test_without_a_memory_nothing_is_shown(stage: Stage, user: User) -> None:
     assert without_rights(user.client).startswith("StoreError: ")
     with pytest.raises((StoreError, RefusedError)):
         client.project("demo")
+
+
+def test_offline_another_spelling_of_a_file_that_was_seen_is_that_file(
+    stage: Stage, user: User
+) -> None:
+    """A thief lists other bytes under a name that installs the same."""
+    user.project()
+    evil = "Demo-1.0-py3-none-any.whl"
+    stage.add(f"files/demo/{evil}", EVIL)
+    stage.publish()
+    path = user.downloads / evil
+    path.write_bytes(EVIL)
+    client = user.client()
+    client.refresh()
+    client._tuf.target(f"files/demo/{evil}")
+    with pytest.raises(ChangedArtifactError):
+        user.client(offline_for=timedelta(days=1)).verify(path)

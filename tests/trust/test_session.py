@@ -829,3 +829,38 @@ def test_a_refresh_and_a_look_up_may_fetch_only_so_many_bytes(
     client.session = None
     with pytest.raises(BudgetExceededError):
         client.refresh()
+
+
+def test_what_a_caller_does_to_an_entry_changes_nothing_that_is_known(
+    repository: MetadataRepository,
+) -> None:
+    entry = repository.targets["bins"].signed.targets["files/demo/demo-1.0.tar.gz"]
+    entry.unrecognized_fields["custom"] = {"a": [1]}
+    repository.publish()
+    client = _client(repository)
+    found = client.find("files/demo/demo-1.0.tar.gz")
+    assert isinstance(found, TargetEntry)
+    honest = dict(found.hashes)
+    found.hashes["sha256"] = "0" * 64  # type: ignore[index]
+    found.custom["a"].append(2)
+    client.session = None
+    again = client.find("files/demo/demo-1.0.tar.gz")
+    assert isinstance(again, TargetEntry)
+    assert (again.hashes, again.custom) == (honest, {"a": [1]})
+
+
+@pytest.mark.parametrize("role", ["root", "timestamp", "snapshot", "targets"])
+def test_a_look_up_after_the_first_expiry_is_refused(
+    repository: MetadataRepository, role: str
+) -> None:
+    """The session was made in time; it is used a year later."""
+    late = NOW + timedelta(days=900)
+    for name in ORDER:
+        metadata = repository.targets[name] if name == "targets" else getattr(repository, name)
+        metadata.signed.expires = late if name != role else NOW + timedelta(days=9)
+    bootstrap = repository.publish_again("root")
+    repository.publish()
+    client = Driver(repository.files, bootstrap, NOW)
+    session = client.refresh()
+    with pytest.raises(ExpiredError, match=role):
+        session.lookup("files/demo/demo-1.0.tar.gz", now=NOW + timedelta(days=10))

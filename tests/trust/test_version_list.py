@@ -100,6 +100,8 @@ def test_a_snapshot_of_pythontuf_is_read_the_short_way() -> None:
         b'"meta":{"a":{"version":1}},"meta":0',
         # the list stands under another ``meta`` than that of ``signed``
         b'"f":{"meta":{"a":{"version":1}}},"meta":0',
+        b'"f":{"meta":{"a":{"version":1}}},"meta":1',
+        b'"f":{"meta":{"a":{"version":1}}},"meta":-5',
         b'"f":{"meta":{"a":{"version":1}}},"meta":false',
         b'"f":{"meta":{"a":{"version":1}}},"meta":{"b":{"version":1}}',
         b'"f":{"meta":{"a":{"version":1}}}',
@@ -117,6 +119,8 @@ def test_what_is_not_a_plain_list_gets_the_strict_readers_verdict(meta: bytes) -
     "data",
     [
         b'{"signatures":[],"signed":[{"_type":"snapshot","meta":{"a":{"version":1}}}]}',
+        # the signed ``meta`` is a number, and a list stands outside what is signed
+        b'{"signatures":[],"signed":{"_type":"snapshot","meta":1},"x":{"meta":{"a":{"version":9}}}}',
         b'{"meta":{"a":{"version":1}},"signatures":[],"signed":{"_type":"snapshot"}}',
         b'{"meta":{"a":{"version":1}},"signatures":[],"signed":{"_type":"snapshot","meta":0}}',
         b'{"meta":{"a":{"version":1}},"signatures":[]}',
@@ -165,7 +169,9 @@ LISTS = st.dictionaries(
 @st.composite
 def _files(draw: st.DrawFn) -> bytes:
     """A snapshot file in canonical form, with up to three edits anywhere."""
-    signed = {"_type": "snapshot", "meta": draw(LISTS), "version": 1}
+    numbers = st.integers(-1, 2)
+    meta: Any = draw(st.one_of(LISTS, numbers))
+    signed = {"_type": "snapshot", "meta": meta, "version": 1}
     if draw(st.booleans()):
         signed[draw(st.sampled_from(["a", "z"]))] = {
             "meta": draw(LISTS | st.sampled_from([0, False, "meta"]))
@@ -184,7 +190,7 @@ def _files(draw: st.DrawFn) -> bytes:
 @settings(max_examples=400)
 @given(_files())
 def test_the_short_way_gives_what_the_long_way_gives(data: bytes) -> None:
-    """ "The two short ones give what the last one would give, or nothing." """
+    """Verdict, value and signed bytes are those of the strict reader."""
     assert _short(data) == _long(data)
 
 

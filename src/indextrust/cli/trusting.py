@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from indextrust.cli.options import FOLDER, common, duration, index_option, output
-from indextrust.errors import InputError
+from indextrust.errors import InputError, StoreError
 
 if TYPE_CHECKING:
-    from indextrust.client import TrustedIndex
+    from indextrust.client import TrustedIndex, TrustedIndexes
     from indextrust.trust import Policy
 
 __all__ = ["trust"]
@@ -82,8 +82,7 @@ def list_() -> None:
         out.say("no index is trusted yet: indextrust trust add NAME URL --root FILE")
     described = []
     for index in found:
-        times = indexes.times(index.name)
-        asked = None if times is None else times.last_refresh.isoformat(timespec="seconds")
+        asked = _last_refresh(indexes, index.name)
         described.append(_describe(index) | {"last_refresh": asked})
         out.say(f"{index.name}  {index.url}\n  root sha256 {index.fingerprint}")
         out.say(f"  last refresh {asked or 'never'}")
@@ -169,7 +168,8 @@ def policy(
 def reset_clock(name: str) -> None:
     """Forget the latest time seen of NAME, after this machine's clock was once ahead.
 
-    Only if it was: that time protects against old metadata under a clock that is set back.
+    Only if it was: that time protects against old metadata under a clock that is set back. The
+    root's age (--maximum-root-age) is counted anew, and offline use needs a refresh first.
     """
     from indextrust.client import TrustedIndexes
 
@@ -225,6 +225,16 @@ def _describe(index: TrustedIndex) -> dict[str, Any]:
             "minimum_root_version": policy.minimum_root_version,
         },
     }
+
+
+def _last_refresh(indexes: TrustedIndexes, name: str) -> str | None:
+    """When the index was last refreshed; None if it never was. Damage is told of."""
+    try:
+        times = indexes.times(name)
+    except StoreError as error:
+        output().note(str(error), always=True)
+        return "unknown"
+    return None if times is None else times.last_refresh.isoformat(timespec="seconds")
 
 
 def _policy_lines(policy: Policy) -> list[str]:

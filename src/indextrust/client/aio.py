@@ -117,8 +117,8 @@ class AsyncTufClient:
     async def target(self, path: str) -> TargetEntry | NotListed:
         """What the trusted metadata says of a target path. As `TufClient.target`."""
         check_target_path(path)
-        async with self._lookups:
-            call = self._call()
+        call = self._call()
+        async with _slot(self._lookups, call):
             while True:
                 session = await self._usable(call)
                 view = self._view_of(session)
@@ -294,6 +294,15 @@ async def _in_time(call: Call, waiting: Awaitable[T]) -> T:
     except TimeoutError:
         call.seconds_left()
         raise BudgetExceededError("the metadata was not complete in time") from None
+
+
+@contextlib.asynccontextmanager
+async def _slot(slots: asyncio.Semaphore, call: Call) -> AsyncIterator[None]:
+    await _in_time(call, slots.acquire())
+    try:
+        yield
+    finally:
+        slots.release()
 
 
 async def _thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

@@ -76,6 +76,7 @@ class AiohttpFetcher:
         self._slowest = slowest
         self._ssl_context = ssl_context
         self._session: aiohttp.ClientSession | None = None
+        self._closed = False
 
     async def __aenter__(self) -> Self:
         return self
@@ -90,7 +91,7 @@ class AiohttpFetcher:
 
     async def close(self) -> None:
         """Close all connections."""
-        session, self._session = self._session, None
+        session, self._session, self._closed = self._session, None, True
         if session is not None:
             await session.close()
 
@@ -150,6 +151,8 @@ class AiohttpFetcher:
         raise UnreachableError(f"{shown(url)}: more than {answers.REDIRECTS} redirects")
 
     def _opened(self) -> aiohttp.ClientSession:
+        if self._closed:
+            raise aiohttp.ClientError("this fetcher was closed")
         if self._session is None:
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(ssl=self._ssl_context or True),
@@ -191,7 +194,7 @@ class _Wait:
             ) from error
         except aiohttp.ClientConnectorError as error:
             code = error.os_error.errno
-            what = str(error.os_error) if code is None else os.strerror(code)
+            what = os.strerror(code) if code and code > 0 else str(error.os_error)
             raise UnreachableError(f"{where}: no connection ({error.host}: {what})") from error
         except (aiohttp.ClientError, HttpProcessingError, OSError, EOFError, ValueError) as error:
             raise UnreachableError(

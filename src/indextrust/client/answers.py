@@ -5,6 +5,7 @@ Pure: a fetcher asks before it reads a body. The rules are those of the `Fetcher
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Protocol
 from urllib.parse import urljoin
 
@@ -28,6 +29,8 @@ class Headers(Protocol):
     """Headers by their names in any case."""
 
     def get(self, name: str, default: str, /) -> str: ...
+
+    def items(self) -> Iterable[tuple[str, str]]: ...
 
 
 def redirected(url: str, status: int, headers: Headers) -> str | None:
@@ -63,7 +66,8 @@ def check(url: str, status: int, reason: str, headers: Headers, max_length: int)
     """
     if status != 200:
         raise UnreachableError(f"{shown(url)}: expected status 200, got {status} {reason[:100]!r}")
-    encoding = headers.get("Content-Encoding", "identity")
+    found = [value for name, value in headers.items() if name.lower() == "content-encoding"]
+    encoding = ", ".join(found)
     if encoding.strip().lower() not in ("identity", ""):
         raise MalformedError(
             "encoded, though that was not asked for",

@@ -16,7 +16,14 @@ from indextrust.client.drive import Attempt, Call, drive, from_store
 from indextrust.client.ports import Clock, MetadataStore
 from indextrust.errors import InputError, RefusedError, UnreachableError
 from indextrust.trust import Known, Limits, Policy, Session, Times
-from indextrust.trust.freshness import is_fresh, offline_times, reference_time
+from indextrust.trust.freshness import (
+    check_root_age,
+    is_fresh,
+    is_set_back,
+    offline_times,
+    reference_time,
+)
+from indextrust.trust.session import set_back_notice
 
 __all__ = ["Current"]
 
@@ -45,14 +52,16 @@ class Current:
         self._clock = clock
         self._known = Known()
         self._times: Times | None = None
-        self._began = clock()  # what it showed, right or wrong, when the session was begun
+        # of the session in use, and of the one that asks: what the clock showed, right or wrong
+        self._began = self._beginning = clock()
+        self._asked: datetime | None = None
 
     @property
     def asked(self) -> datetime:
         """When the repository was asked last, and answered. Only with a session in use."""
-        if self._times is None:
+        if self._asked is None:
             raise InputError("nothing was refreshed yet")
-        return self._times.last_refresh
+        return self._asked
 
     @property
     def offline(self) -> bool:
@@ -82,27 +91,38 @@ class Current:
             times = offline_times(clock, self._times, longest)
             if self.session is None or self.session.now != times.last_refresh:
                 self.session = self._from_store(times.last_refresh)
+                self._asked = times.last_refresh
+                if is_set_back(clock, times):  # it is judged as of then, and can't tell itself
+                    self.session.notices.append(set_back_notice(clock, times))
+            version = self.session.trusted.root.version
+            check_root_age(version, reference_time(clock, times), self.policy, times)
             self._save(times, times.seen(clock))
         elif self.session is not None:
-            recent = self._began <= clock < self._began + self.policy.refresh_every
-            if not recent or self.now() >= self.session.trusted.expires:
+            recent = timedelta(0) <= clock - self._began < self.policy.refresh_every
+            if (
+                not recent
+                or self.now() >= self.session.trusted.expires
+                or self._outdated(self.session)
+            ):
                 self.session = None
         elif is_fresh(clock, self._times, self.policy.fresh_for):
             # what asking may cure is no reason to stop: not enough is stored, or it expired
             with contextlib.suppress(RefusedError, UnreachableError):
                 self.session = self._from_store(self.now())
                 self._began = clock
+                self._asked = self._times.last_refresh if self._times else None
         return self.session
 
     def begin(self) -> Session:
         """A session that asks the repository. Hand it to `finished` when it is done."""
         self._times = self._store.times() or self._times
-        self._began = self._clock()
-        return self._session(self._began, self._times)
+        self._beginning = self._clock()
+        return self._session(self._beginning, self._times)
 
     def finished(self, session: Session) -> None:
         """`session` refreshed: use it from now on, and remember when."""
         before, self._times, self.session = self._times, session.times, session
+        self._began, self._asked = self._beginning, self._times.last_refresh
         self._save(before, self._times)
 
     def start_over(self) -> None:
@@ -114,6 +134,14 @@ class Current:
         for notice in session.notices:
             if notice.evidence:
                 self._store.keep_evidence(notice.role, notice.evidence)
+
+    def _outdated(self, session: Session) -> bool:
+        """Whether the policy calls the session's root outdated by now."""
+        try:
+            check_root_age(session.trusted.root.version, self.now(), self.policy, self._times)
+        except RefusedError:
+            return True
+        return False
 
     def _save(self, before: Times | None, after: Times) -> None:
         """Store `after` if it says anything new: a minute more or less is nothing."""

@@ -332,7 +332,9 @@ class Client:
                 f"{filename}: no target of its own, and offline its project's page isn't asked for"
             )
         _require_sha256(entry)
-        seen = self._memory.remembered(self._name, project).get(filename)
+        known = _distributions(self._memory.remembered(self._name, project))
+        spelled = {file_identity(name): name for name in known}
+        seen = known.get(filename) or known.get(spelled.get(file_identity(filename), ""))
         verdict = judge(seen, entry.hashes["sha256"])
         if isinstance(verdict, Changed):
             raise verdict.error()

@@ -158,7 +158,14 @@ class TrustedIndexes:
                 _fingerprint(tree["fingerprint"]),
                 _policy(tree.get("policy", {})),
             )
-        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        except (
+            ArithmeticError,
+            ValueError,
+            LookupError,
+            TypeError,
+            AttributeError,
+            RecursionError,
+        ) as error:
             raise StoreError(f"{path} is damaged: {error}") from error
         return index
 
@@ -167,7 +174,8 @@ class TrustedIndexes:
     ) -> TrustedIndex:
         """Start again from another root, after its keys were lost or stolen.
 
-        Cached metadata is dropped. First-seen memory stays: what changed since is an alarm.
+        Cached metadata is dropped, and the policy's least root version. First-seen memory stays:
+        what changed since is an alarm.
 
         Raises:
             InputError: not exactly one of `root` and `fingerprint`, or no such index.
@@ -178,7 +186,9 @@ class TrustedIndexes:
         before = self.get(name)
         if root is None:
             root = self._root_with(before.url, fingerprint or "")
-        index = replace(self._described(name, before.url, root), policy=before.policy)
+        # another line of roots has versions of its own
+        policy = replace(before.policy, minimum_root_version=1)
+        index = replace(self._described(name, before.url, root), policy=policy)
         with self._changing(name) as folder:
             with contextlib.suppress(FileNotFoundError):
                 shutil.rmtree(folder / index.fingerprint / "metadata")

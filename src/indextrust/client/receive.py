@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -96,14 +97,20 @@ def file_matches(entry: TargetEntry, path: Path) -> bool:
     """
     names = algorithms(entry)
     with contextlib.suppress(FileNotFoundError):
-        status = path.lstat()
-        if stat.S_ISREG(status.st_mode) and status.st_size == entry.length:
+        if not stat.S_ISREG(path.lstat().st_mode):
+            return False
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with open(descriptor, "rb") as file:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode) or status.st_size != entry.length:
+                return False
             hashes = [hashlib.new(name, usedforsecurity=False) for name in names]
-            with open(path, "rb") as file:
-                while piece := file.read(_CHUNK):
-                    for digest in hashes:
-                        digest.update(piece)
-            return all(
+            left = entry.length + 1
+            while left and (piece := file.read(min(left, _CHUNK))):
+                left -= len(piece)
+                for digest in hashes:
+                    digest.update(piece)
+            return left == 1 and all(
                 digest.hexdigest() == entry.hashes[name]
                 for name, digest in zip(names, hashes, strict=True)
             )

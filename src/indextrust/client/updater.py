@@ -138,8 +138,8 @@ class TufClient:
             UnsupportedKeyError: a signature that can't be verified here.
             StoreError: the store failed; `ConflictError` if others kept changing it.
         """
+        call = self._call()
         with self._lock:
-            call = self._call()
             session = self._usable(call) if self._current.offline else self._ask(call)
             return Refreshed.of(session, self._current.asked)
 
@@ -148,8 +148,9 @@ class TufClient:
 
         Raises: as `refresh`.
         """
+        call = self._call()
         with self._lock:
-            return Refreshed.of(self._usable(self._call()), self._current.asked)
+            return Refreshed.of(self._usable(call), self._current.asked)
 
     def target(self, path: str) -> TargetEntry | NotListed:
         """What the trusted metadata says of a target path.
@@ -261,8 +262,9 @@ class TufClient:
 
     def _receive(self, entry: TargetEntry, sink: IO[bytes]) -> None:
         """Write a target's bytes to `sink` and judge them. Only if it returns they are good."""
+        call = self._call()
         with self._lock:
-            root = self._usable(self._call()).trusted.root
+            root = self._usable(call).trusted.root
         url = target_url(
             self._targets_url,
             entry,

@@ -4,6 +4,7 @@ its signer may be a thief.
 
 from __future__ import annotations
 
+import posixpath
 import zipfile
 import zlib
 from pathlib import Path
@@ -11,6 +12,9 @@ from pathlib import Path
 from indextrust.errors import LengthError, MalformedError, StoreError
 
 __all__ = ["wheel_metadata"]
+
+_MOST_DIRECTORY = 8_000_000  # bytes: some 100,000 files
+_LONGEST_END = 22 + 65_535  # bytes of the end record and its comment
 
 
 def wheel_metadata(path: Path, *, max_length: int) -> bytes:
@@ -26,6 +30,7 @@ def wheel_metadata(path: Path, *, max_length: int) -> bytes:
         StoreError: the file can't be read.
     """
     try:
+        _check_directory(path)
         with zipfile.ZipFile(path) as archive:
             found = [info for info in archive.infolist() if _is_metadata(info.filename)]
             if len(found) != 1:
@@ -34,6 +39,11 @@ def wheel_metadata(path: Path, *, max_length: int) -> bytes:
                     where=path.name,
                     expected="one .dist-info/METADATA",
                     got=[info.filename for info in found][:4],
+                )
+            if found[0].compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                # zipfile unpacks bz2 and lzma without bound, whatever is asked of read()
+                raise MalformedError(
+                    "not stored or deflated", where=path.name, got=found[0].compress_type
                 )
             with archive.open(found[0]) as file:
                 data = file.read(max_length + 1)
@@ -50,5 +60,26 @@ def wheel_metadata(path: Path, *, max_length: int) -> bytes:
 
 def _is_metadata(name: str) -> bool:
     """Whether installers would read this as the wheel's METADATA, on any file system."""
-    folder, slash, rest = name.partition("/")
-    return folder.lower().endswith(".dist-info") and slash + rest.lower() == "/metadata"
+    parts = posixpath.normpath(name.replace("\\", "/").lower()).strip("/").split("/")
+    if len(parts) > 2 and parts[0].endswith(".data"):  # purelib, platlib, data: anywhere
+        parts = parts[-2:]
+    return len(parts) == 2 and parts[0].endswith(".dist-info") and parts[1] == "metadata"
+
+
+def _check_directory(path: Path) -> None:
+    """Refuse a central directory that zipfile would make gigabytes of.
+
+    Its size stands in the record that ends an archive (APPNOTE.TXT, 4.3.16). An archive that says
+    it elsewhere (zip64) is refused too: no wheel needs that for its directory.
+    """
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - _LONGEST_END))
+        end = file.read(_LONGEST_END)
+    at = end.rfind(b"PK\x05\x06")
+    if at < 0 or len(end) < at + 22:
+        raise MalformedError("not a zip archive", where=path.name, expected="an end record")
+    size = int.from_bytes(end[at + 12 : at + 16], "little")
+    if size > _MOST_DIRECTORY:
+        raise LengthError(
+            "its directory is too long", where=path.name, expected=_MOST_DIRECTORY, got=size
+        )

@@ -40,6 +40,7 @@ from indextrust.trust.metadata import (
 from indextrust.trust.verdict import ALGORITHMS, check_digests, check_hashes, check_length
 
 __all__ = [
+    "in_its_bin",
     "not_equivocated",
     "not_expired",
     "same_bytes",
@@ -168,18 +169,21 @@ def not_equivocated(trusted: bytes, new: bytes, version: int, where: str) -> Non
 
 
 def in_its_bin(targets: Targets, role: str, parent: Targets) -> None:
-    """Off-spec, stricter: a bin lists no target of another bin.
+    """Off-spec, stricter: a bin lists no target of another bin. For bins of which the snapshot
+    records no hashes.
 
-    Bins share a key and may share a version, and a bin does not say which it is. Where the
-    snapshot records no hashes, the network could serve one in the place of another, and a client
-    would read "not listed" for what is listed. (An empty bin fits everywhere: for that the
-    snapshot has to record hashes.)
+    Bins share a key and may share a version, and a bin does not say which it is: the network could
+    serve one in the place of another, and a client would read "not listed" for what is listed.
+    (An empty bin fits everywhere: for that the snapshot has to record hashes.)
     """
     prefixes = parent.prefixes_of(role)
     if prefixes is None:
         return
+    listed = frozenset(prefixes)  # there may be as many as targets: never each with each
+    lengths = sorted({len(prefix) for prefix in prefixes if len(prefix) <= 64})
     for path in targets.targets:
-        if not hashlib.sha256(path.encode("utf-8")).hexdigest().startswith(prefixes):
+        digest = hashlib.sha256(path.encode("utf-8")).hexdigest()
+        if not any(digest[:length] in listed for length in lengths):
             raise MalformedError(
                 "a target of another bin",
                 where=role,

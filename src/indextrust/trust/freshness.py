@@ -90,7 +90,7 @@ class Policy:
             duration: timedelta | None = getattr(self, name)
             if duration is not None and duration < timedelta(0):
                 raise InputError(f"{name}: expected a duration of 0 or more, got {duration}")
-        if self.minimum_root_version < 1:
+        if type(self.minimum_root_version) is not int or self.minimum_root_version < 1:
             raise InputError(
                 f"minimum_root_version: expected 1 or more, got {self.minimum_root_version}"
             )

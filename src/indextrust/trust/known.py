@@ -70,6 +70,8 @@ class Known:
         verified = _Verified(by, signed, length, sha256)
         with self._lock:
             self._forget(role)
+            if length > self._most_bytes:
+                return  # it would push out all the others, and itself
             self._latest[role] = verified
             self._bytes += verified.length
             while len(self._latest) > self._most or self._bytes > self._most_bytes:

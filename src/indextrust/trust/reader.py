@@ -51,6 +51,7 @@ _ONE_DIGIT = bytes.maketrans(b"123456789", b"000000000")
 _TOO_WIDE = b"0" * (MAX_DIGITS + 1)
 _BEFORE_A_NUMBER = (b":", b",", b"[", b" ", b"\t", b"\n", b"\r")
 _LISTED_APART = b'"meta":0'
+_A_SNAPSHOT = b'"_type":"snapshot"'
 
 
 def read(data: bytes, *, where: str, max_length: int) -> Any:
@@ -100,19 +101,23 @@ def _versions_only(data: bytes, where: str) -> tuple[Any, bytes] | None:
         return None
     versions, start, end = found
     rest = data[:start] + b"0" + data[end:]
+    if rest.count(_LISTED_APART) != 1 or _A_SNAPSHOT not in rest:
+        return None
     try:
         tree = _strict(rest, where, most - 2 * len(versions))
         signed = tree.get("signed") if isinstance(tree, dict) else None
         if not isinstance(signed, dict) or signed.get("_type") != SNAPSHOT:
             return None
         payload = canonical_without_floats(signed)
-        before, _, after = rest.partition(payload)
-        outside = _strict(before + b"0" + after, where, most)
+        if signed.get("meta") != 0 or type(signed["meta"]) is not int:
+            return None  # the 0 stands under some other "meta"
+        at = start - len(b'"meta":') - payload.index(_LISTED_APART)
+        if at < 0 or rest[at : at + len(payload)] != payload:
+            return None
+        outside = _strict(rest[:at] + b"0" + rest[at + len(payload) :], where, most)
     except MalformedError:
         return None  # the long way says what is wrong
-    if outside["signed"] != 0 or rest.count(_LISTED_APART) != 1:
-        return None
-    if type(signed.get("meta")) is not int:  # the 0 stands under some other "meta"
+    if outside["signed"] != 0:
         return None
     signed["meta"] = versions
     return tree, payload.replace(_LISTED_APART, data[start - len(b'"meta":') : end])

@@ -35,6 +35,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -42,6 +43,7 @@ from typing import TypeVar
 
 from indextrust.errors import (
     BudgetExceededError,
+    ExpiredError,
     InputError,
     MissingRoleError,
     RefusedError,
@@ -66,7 +68,7 @@ from indextrust.trust.metadata import FileInfo, Root, Snapshot, Targets, Timesta
 from indextrust.trust.verdict import TargetEntry
 from indextrust.trust.wants import ABSENT, Done, Fetch, Load, Persist
 
-__all__ = ["Lookup", "Notice", "Session", "Trusted"]
+__all__ = ["Lookup", "Notice", "Session", "Trusted", "set_back_notice"]
 
 T = TypeVar("T")
 
@@ -87,6 +89,15 @@ class Notice:
     role: str
     message: str
     evidence: bytes
+
+
+def set_back_notice(clock: datetime, times: Times) -> Notice:
+    """That `clock` shows a time well before one that was seen."""
+    message = (
+        f"the clock was set back: it shows {clock:%Y-%m-%d %H:%M}, and "
+        f"{times.last_seen:%Y-%m-%d %H:%M} was seen before; expiry is judged by the later"
+    )
+    return Notice("clock-set-back", TIMESTAMP, message, b"")
 
 
 @dataclass
@@ -148,11 +159,7 @@ class Session(Machine[Trusted]):
         self._policy = policy or Policy()
         self._times = times
         if times is not None and is_set_back(now, times):
-            message = (
-                f"the clock was set back: it shows {now:%Y-%m-%d %H:%M}, and "
-                f"{times.last_seen:%Y-%m-%d %H:%M} was seen before; expiry is judged by the later"
-            )
-            self.notices.append(Notice("clock-set-back", TIMESTAMP, message, b""))
+            self.notices.append(set_back_notice(now, times))
         super().__init__(self._refresh(bootstrap))
 
     @property
@@ -195,11 +202,28 @@ class Session(Machine[Trusted]):
             InputError: the refresh is not finished.
         """
         now = self.now if now is None else max(now, self.now)
-        return Lookup(self, self.trusted, check_target_path(path), now)
+        trusted = self.trusted
+        for role in (ROOT, TIMESTAMP, SNAPSHOT, TARGETS):
+            checks.not_expired(getattr(trusted, role), now, role)
+        return Lookup(self, trusted, check_target_path(path), now)
 
     # -- the steps ---------------------------------------------------------------------------
 
     def _refresh(self, bootstrap: bytes) -> Steps[Trusted]:
+        try:
+            return (yield from self._in_order(bootstrap))
+        except ExpiredError as error:
+            if all(notice.kind != "clock-set-back" for notice in self.notices):
+                raise
+            raise ExpiredError(
+                f"{error.what} by a time seen before, not by the clock; if that time was wrong, "
+                "`indextrust trust reset-clock` forgets it",
+                where=error.where,
+                expected=error.expected,
+                got=error.got,
+            ) from None
+
+    def _in_order(self, bootstrap: bytes) -> Steps[Trusted]:
         allowance = Allowance(self.limits)
         root = yield from self._root(bootstrap, allowance)
         timestamp = yield from self._timestamp(root, allowance)
@@ -220,6 +244,7 @@ class Session(Machine[Trusted]):
             yield Persist(ROOT, root.version, bootstrap, None, root.version)
             held = _digest(bootstrap)
         fetched, before = 0, root
+        seen = 0 if self._times is None else self._times.root_version
         while True:
             version = root.version + 1
             data = yield Load(ROOT, version)
@@ -238,14 +263,16 @@ class Session(Machine[Trusted]):
                 if data is ABSENT:
                     break
                 new = verify(_bytes(data))
-                before = before if fetched else root
+                before = before if fetched or seen else root
                 fetched += 1
                 yield Persist(ROOT, version, _bytes(data), held, root.version)
                 held = _digest(data)
             root, current = new, _bytes(data)
+            if root.version <= seen:
+                before = root
         if held != _digest(current):
             yield Persist(ROOT, root.version, current, held, root.version)
-        if fetched:
+        if fetched or (seen and before is not root):
             self._replaced(root, before, current)
         checks.not_expired(root, self.now, ROOT)
         check_root_age(root.version, self.now, self._policy, self._times)
@@ -366,11 +393,11 @@ class Lookup(Machine[TargetEntry | NotListed]):
         return TargetEntry(
             path,
             entry["length"],
-            entry["hashes"],
+            dict(entry["hashes"]),  # copies: what is `Known` serves later sessions too
             role,
             targets.version,
             trusted.snapshot.version,
-            entry.get("custom"),
+            deepcopy(entry.get("custom")),
         )
 
 
@@ -402,7 +429,8 @@ class _Roles:
         info = self._snapshot.info(f"{role}.json")
         if info is None:
             raise MissingRoleError("delegated to, and not in the snapshot", where=role)
-        by = (keys, None if parent is None else parent.prefixes_of(role))
+        bins = None if info.hashes or parent is None else parent  # a hash says which bin it is
+        by = (keys, None if bins is None else bins.prefixes_of(role))
         known = self._known.listed(role, info, by, Targets)
         if known is not None and self._now < known.expires:
             return known
@@ -410,8 +438,8 @@ class _Roles:
         def verify(data: bytes, most: int) -> Targets:
             envelope = parse(data, where=role, max_length=most)
             targets = checks.verified_targets(envelope, role, keys, delegator)
-            if parent is not None:
-                checks.in_its_bin(targets, role, parent)
+            if bins is not None:
+                checks.in_its_bin(targets, role, bins)
             return targets
 
         stored = yield Load(role)
