@@ -5,6 +5,8 @@
 #   make test-long   the same with the tests that take minutes
 #   make bench-client
 #                    the client's cost beside tuf's own Updater, in one run
+#   make bench-repository
+#                    what publishing costs beside python-tuf's Metadata API, in one run
 #   make conformance SUITE=path/to/tuf-conformance
 #                    the public TUF client conformance suite, from a checkout of yours
 #   make system      Debian packages that some targets need (root, or the names to install)
@@ -19,7 +21,7 @@ SUITE_VENV := $(VENV)/suite
 # command=package pairs, see .ci/system
 SYSTEM := faketime=faketime
 
-.PHONY: demo test test-long bench-client check conformance system clean
+.PHONY: demo test test-long bench-client bench-repository check conformance system clean
 
 demo: $(VENV)/.cli
 	$(BIN)/indextrust demo
@@ -32,6 +34,9 @@ test-long: check
 
 bench-client: $(VENV)/.dev
 	$(BIN)/python benchmarks/client.py
+
+bench-repository: $(VENV)/.dev
+	$(BIN)/python benchmarks/repository.py
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 __all__ = [
     "AlarmError",
+    "AlteredStateError",
     "BadFingerprintError",
     "BudgetExceededError",
     "CeremonyError",
@@ -247,6 +248,13 @@ class RepositoryError(IndextrustError):
 
 class RepositoryVersionError(RepositoryError):
     """A repository folder, state database or key file in a format of another version."""
+
+
+class AlteredStateError(RepositoryError):
+    """The state database says what this repository never wrote there: nothing of it is signed.
+
+    Or it lacks what was written: it is an older copy. The message names the entry or the role.
+    """
 
 
 class DistributionError(RepositoryError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -13,6 +14,9 @@ from securesystemslib.signer import CryptoSigner
 
 from indextrust.ceremony import BinScheme, genesis, rotate
 from indextrust.repository import Repository, SignedRoles
+from indextrust.repository.schema import Database
+from indextrust.repository.seal import KEY, Seal, read_key
+from indextrust.repository.state import State
 from tests.support.wheels import make_wheel
 
 NOW = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
@@ -78,6 +82,16 @@ class Place:
         """Another process opens the folder."""
         return Repository.open(self.repository.folder, online=self.online, clock=self.clock)
 
+    def state(self) -> State:
+        """The repository's state, to be looked at and written to without the lock."""
+        folder = self.repository.folder
+        seal = Seal(read_key(folder / KEY), folder, folder / "incoming")
+        return State(Database(folder / "state.sqlite"), seal, "ada")
+
+    def sql(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
+        """What an attacker does to the database, who knows SQL and has no key."""
+        return sql(self.repository.folder, statement, *values)
+
     def rotation(self, online: CryptoSigner) -> SignedRoles:
         """The keyholders meet and replace the online key."""
         return rotate(self.roles, self.keyholders[:2], online.public_key, now=self.clock.now)
@@ -102,6 +116,16 @@ class Place:
         meta: Mapping[str, Any] = self.signed(f"{number}.snapshot.json")["meta"]
         listed = {name.removesuffix(".json"): entry["version"] for name, entry in meta.items()}
         return {**listed, "snapshot": number, "timestamp": timestamp["version"]}
+
+
+def sql(folder: Path, statement: str, *values: object) -> list[tuple[Any, ...]]:
+    """Run a statement on the database of the repository in `folder`."""
+    db = sqlite3.connect(folder / "state.sqlite")
+    try:
+        with db:
+            return db.execute(statement, values).fetchall()
+    finally:
+        db.close()
 
 
 def everything(folder: Path) -> dict[str, bytes | None]:

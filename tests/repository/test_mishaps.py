@@ -12,7 +12,6 @@ from indextrust.errors import RepositoryError, SigningError
 from indextrust.names import NormalizedName
 from indextrust.repository import Repository
 from indextrust.repository.changes import Add
-from indextrust.repository.state import State
 from tests.repository.place import NOW, Place, everything
 from tests.repository.test_publish import FailingSigner, client
 
@@ -34,7 +33,7 @@ def test_what_a_wrong_clock_signed_is_warned_of_and_signed_anew(place: Place) ->
 
 
 def test_a_document_that_clients_refuse_is_never_published(place: Place) -> None:
-    state = State(place.repository.folder / "state.sqlite")
+    state = place.state()
     file = DistributionFile(
         NormalizedName("demo"),
         "demo-1.0.tar.gz",
@@ -44,13 +43,13 @@ def test_a_document_that_clients_refuse_is_never_published(place: Place) -> None
         "2026-01-31T12:00:00Z",
         requires_python="==1e\u0301",  # not NFC
     )
-    state.enqueue([Add(file)], "2026-01-31T12:00:00Z")
+    state.queue.enqueue([Add(file)], "2026-01-31T12:00:00Z")
     public, rows = everything(place.public), state.roles()
     with pytest.raises(RepositoryError, match=r"a client would refuse it: .*requires-python"):
         place.repository.publish()
     assert everything(place.public) == public
     assert state.roles() == rows
-    assert state.interrupted() is None
+    assert state.queue.interrupted() is None
     assert state.used(file.filename) is None
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 import stat
 from pathlib import Path
 
@@ -13,23 +12,17 @@ from indextrust.distribution import DistributionFile
 from indextrust.errors import RepositoryError, RepositoryVersionError, StoreError
 from indextrust.names import NormalizedName
 from indextrust.repository import Repository
-from indextrust.repository.changes import Add, Change, Remove, Yank, encode
+from indextrust.repository.changes import Add, Change, Remove, Yank
 from indextrust.repository.inspect import read_distribution
-from indextrust.repository.state import State
 from tests.repository.place import Place, everything
 
-
-def execute(place: Place, statement: str, *values: object) -> None:
-    db = sqlite3.connect(place.repository.folder / "state.sqlite")
-    with db:
-        db.execute(statement, values)
-    db.close()
+DEMO = NormalizedName("demo")
 
 
 @pytest.mark.parametrize(
     ("statement", "found"),
     [
-        ("UPDATE about SET schema_version = 2", "got 2"),
+        ("UPDATE about SET schema_version = 1", "got 1"),
         ("UPDATE about SET schema_version = 0", "got 0"),
         ("DELETE FROM about", "got None"),
         ("DROP TABLE about", "got None"),
@@ -38,9 +31,9 @@ def execute(place: Place, statement: str, *values: object) -> None:
 def test_a_state_of_another_version_is_refused_untouched(
     place: Place, statement: str, found: str
 ) -> None:
-    execute(place, statement)
+    place.sql(statement)
     before = everything(place.folder)
-    with pytest.raises(RepositoryVersionError, match=f"expected .* version 1, {found}"):
+    with pytest.raises(RepositoryVersionError, match=f"expected .* version 2, {found}"):
         place.reopen()
     assert everything(place.folder) == before
 
@@ -56,7 +49,7 @@ def test_a_folder_without_state_is_no_repository(place: Place) -> None:
     with pytest.raises(RepositoryError, match=r"is no repository: it has no state\.sqlite"):
         place.reopen()
     with pytest.raises(StoreError, match="no such file"):
-        State(place.repository.folder / "state.sqlite")
+        place.state()
 
 
 def test_the_state_is_for_its_owner_alone(place: Place) -> None:
@@ -66,7 +59,7 @@ def test_the_state_is_for_its_owner_alone(place: Place) -> None:
 
 
 def test_a_number_once_allotted_is_never_handed_out_again(place: Place) -> None:
-    state = State(place.repository.folder / "state.sqlite")
+    state = place.state()
     first = state.allot(["bin-0", "snapshot"], [], 0, "now")
     second = state.allot(["bin-0"], [], 0, "now")
     assert first.versions == {"bin-0": 2, "snapshot": 2}
@@ -76,50 +69,41 @@ def test_a_number_once_allotted_is_never_handed_out_again(place: Place) -> None:
     assert state.role("bin-0").version == 1
 
 
-def test_a_queue_row_that_was_altered_is_noticed_and_nothing_is_published(place: Place) -> None:
-    place.repository.add(place.wheel("demo", "1.0"))
-    execute(place, "UPDATE queue SET change = '{}'")
-    before = everything(place.public)
-    with pytest.raises(StoreError, match="a queue row is damaged"):
-        place.repository.publish()
-    assert everything(place.public) == before
-
-
-def test_a_queue_row_that_gives_a_published_name_other_bytes_is_refused(place: Place) -> None:
+def test_a_queued_file_under_a_used_name_with_other_bytes_is_refused(place: Place) -> None:
+    """The intake refuses it; if it did not, the publication would."""
     place.publish(place.wheel("demo", "1.0"))
     other = place.wheel("demo", "1.0", content="# other\n")
     file, _ = read_distribution(other, upload_time="2026-01-31T12:00:00Z")
-    insert = "INSERT INTO queue (project, change, queued) VALUES ('demo', ?, 'now')"
-    execute(place, insert, encode(Add(file, 1)))
-    before = everything(place.public)
-    with pytest.raises(RepositoryError, match="is listed with sha256"):
-        place.repository.publish()
-    execute(place, "DELETE FROM files")
+    place.repository.remove("demo", file.filename)
+    place.repository.publish()
+    place.state().queue.enqueue([Add(file, 1)], "2026-01-31T12:00:00Z")
+    before = everything(place.folder)
     with pytest.raises(RepositoryError, match="and was published with"):
         place.repository.publish()
-    assert everything(place.public) == before
+    assert everything(place.folder) == before
 
 
 def test_a_queued_removal_of_what_is_not_there_is_refused(place: Place) -> None:
-    insert = "INSERT INTO queue (project, change, queued) VALUES ('demo', ?, 'now')"
-    execute(place, insert, encode(Remove("demo", "demo-1.0.tar.gz")))  # type: ignore[arg-type]
+    place.state().queue.enqueue([Remove(DEMO, "demo-1.0.tar.gz")], "2026-01-31T12:00:00Z")
+    before = everything(place.folder)
     with pytest.raises(RepositoryError, match="is not listed, and a change of it is queued"):
         place.repository.publish()
+    assert everything(place.folder) == before
 
 
 def test_the_log_says_what_was_published_when(place: Place) -> None:
+    """In plain rows, for whoever has SQL alone."""
     place.publish(place.wheel("demo", "1.0"))
     place.clock.sleep(hours=1)
     place.repository.remove("demo", "demo-1.0-py3-none-any.whl")
     place.repository.publish()
-    db = sqlite3.connect(place.repository.folder / "state.sqlite")
-    query = "SELECT change, started, snapshot FROM queue JOIN publications p ON publication = p.id"
-    rows = db.execute(query + " ORDER BY queue.id").fetchall()
-    db.close()
-    assert [(row[0][:9], *row[1:]) for row in rows] == [
-        ('{"file":{', "2026-01-31T12:00:00Z", 2),
-        ('{"filenam', "2026-01-31T13:00:00Z", 3),
+    rows = place.sql("SELECT kind, time, body FROM log WHERE number > 3 ORDER BY number")
+    assert [(kind, time[11:13]) for kind, time, _ in rows] == [
+        *(("change", "12"), ("begin", "12"), ("end", "12")),
+        *(("change", "13"), ("begin", "13"), ("end", "13")),
     ]
+    assert '"upto": 7' in rows[-1][2]
+    assert '"version": 3' in rows[-1][2]
 
 
 def test_opening_asks_for_the_online_key_in_force(place: Place) -> None:
@@ -133,20 +117,17 @@ def test_opening_asks_for_the_online_key_in_force(place: Place) -> None:
     assert place.repository.publish().added == 1
 
 
-DEMO = NormalizedName("demo")
-
-
 @pytest.mark.parametrize("text", ["===\x01", ">=3\n", "\ud800"])
 def test_what_the_queue_would_not_give_back_is_not_queued(place: Place, text: str) -> None:
     file = DistributionFile(
         DEMO, "demo-1.0.tar.gz", "1.0", 1, "00" * 32, "2026-01-31T12:00:00Z", requires_python=text
     )
-    state = State(place.repository.folder / "state.sqlite")
+    state = place.state()
     changes: list[Change] = [Add(file), Yank(DEMO, "demo-1.0.tar.gz", text)]
     for change in changes:
         with pytest.raises(RepositoryError, match=r"'demo-1.0.tar.gz' can't be queued"):
-            state.enqueue([Remove(DEMO, "demo-2.0.tar.gz"), change], "2026-01-31T12:00:00Z")
-    assert state.pending().changes == ()
+            state.queue.enqueue([Remove(DEMO, "demo-2.0.tar.gz"), change], "2026-01-31T12:00:00Z")
+    assert state.queue.pending().changes == ()
     place.publish(place.wheel("demo", "1.0"))  # the queue is not stuck
 
 

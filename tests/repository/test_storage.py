@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 
 from indextrust.errors import StoreError
-from indextrust.repository.storage import FolderStorage, ObjectStore, read_bounded, sweep
+from indextrust.repository.disk import read_bounded, sweep
+from indextrust.repository.objects import ObjectStore
+from indextrust.repository.storage import FolderStorage
 from tests.repository.place import everything
 
 SHA = hashlib.sha256(b"bytes").hexdigest()
@@ -33,16 +35,25 @@ def objects(tmp_path: Path, storage: FolderStorage) -> ObjectStore:
 def test_a_versioned_file_never_gets_other_bytes(storage: FolderStorage) -> None:
     storage.write_once("metadata/1.x.json", b"one")
     storage.write_once("metadata/1.x.json", b"one")
+    with pytest.raises(StoreError, match="exists with other bytes"):
+        storage.write_once("metadata/1.x.json", b"two")
+    storage.sync()
     for other in (b"two", b"one and more", b""):
         with pytest.raises(StoreError, match="exists with other bytes"):
             storage.write_once("metadata/1.x.json", other)
+        with pytest.raises(StoreError, match="exists with other bytes"):
+            storage.write_numbered("metadata/1.x.json", other)
+    storage.write_numbered("metadata/1.x.json", b"one")
+    storage.sync()
     assert storage.read("metadata/1.x.json", 100) == b"one"
 
 
 def test_replacing_gives_a_reader_the_old_or_the_new_file(storage: FolderStorage) -> None:
     storage.replace("timestamp.json", b"old")
+    storage.sync()
     with (storage.public / "timestamp.json").open("rb") as reader:
         storage.replace("timestamp.json", b"new")
+        storage.sync()
         assert reader.read() == b"old"
     assert storage.read("timestamp.json", 100) == b"new"
 
@@ -53,6 +64,7 @@ def test_plain_and_hash_prefixed_name_are_one_file_and_the_object_is_another(
     assert objects.keep_bytes(b"bytes") == SHA
     storage.copy_once(f"files/x/{SHA}.x", objects, SHA)
     storage.link("files/x/x", f"files/x/{SHA}.x")
+    storage.sync()
     public = storage.public / "files" / "x"
     assert (public / "x").stat().st_ino == (public / f"{SHA}.x").stat().st_ino
     (public / "x").write_bytes(b"EVIL!")  # an intruder edits in place
@@ -64,6 +76,7 @@ def test_a_plain_name_moves_to_a_new_file_and_back(storage: FolderStorage, tmp_p
         storage.write_once(f"{name}.x", name.encode())
     for name in ("a", "a", "b", "a"):
         storage.link("x", f"{name}.x")
+        storage.sync()
         assert storage.read("x", 10) == name.encode()
     assert list((tmp_path / "scratch").iterdir()) == []
 
@@ -77,6 +90,7 @@ def test_without_hard_links_there_are_two_copies(
     storage.write_once("1.x", b"bytes")
     monkeypatch.setattr(os, "link", refuse)
     storage.link("x", "1.x")
+    storage.sync()
     assert storage.read("x", 100) == b"bytes"
     assert (storage.public / "x").stat().st_nlink == 1
     assert list((tmp_path / "scratch").iterdir()) == []
@@ -101,10 +115,14 @@ def test_something_else_under_a_hash_prefixed_name_is_refused(
     storage.replace("x", b"longer than it was")
     with pytest.raises(StoreError, match="exists with other bytes"):
         storage.copy_once("x", objects, SHA)
+    storage.sync()
+    with pytest.raises(StoreError, match="exists with other bytes"):
+        storage.copy_once("x", objects, SHA)
 
 
 def test_no_write_goes_through_a_planted_link(storage: FolderStorage, tmp_path: Path) -> None:
     storage.write_once("files/honest/x", b"x")
+    storage.sync()
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     (storage.public / "files" / "demo").symlink_to(elsewhere)
@@ -119,16 +137,19 @@ def test_replacing_a_planted_link_leaves_its_target_alone(
     victim = tmp_path / "victim"
     victim.write_bytes(b"victim")
     storage.replace("a", b"a")
+    storage.sync()
     (storage.public / "timestamp.json").symlink_to(victim)
     with pytest.raises(StoreError):
         storage.write_once("timestamp.json", b"victim")
     storage.replace("timestamp.json", b"new")
+    storage.sync()
     assert victim.read_bytes() == b"victim"
     assert storage.read("timestamp.json", 100) == b"new"
 
 
 def test_what_is_set_aside_is_kept(storage: FolderStorage, tmp_path: Path) -> None:
     storage.replace("files/evil/a", b"a")
+    storage.sync()
     storage.set_aside("files/evil", "incident")
     storage.set_aside("files/evil", "incident")  # gone already
     assert (tmp_path / "quarantine/incident/files/evil/a").read_bytes() == b"a"
@@ -137,6 +158,7 @@ def test_what_is_set_aside_is_kept(storage: FolderStorage, tmp_path: Path) -> No
 
 def test_reading_is_bounded_and_never_raises(storage: FolderStorage, tmp_path: Path) -> None:
     storage.replace("a", b"12345")
+    storage.sync()
     assert (storage.read("a", 5), storage.read("a", 4)) == (b"12345", None)
     assert storage.read("missing", 5) is None
     (storage.public / "link").symlink_to(storage.public / "a")
@@ -164,7 +186,8 @@ UNPRIVILEGED = """
 import os, sys
 from pathlib import Path
 from indextrust.errors import StoreError
-from indextrust.repository.storage import FolderStorage, sweep
+from indextrust.repository.disk import sweep
+from indextrust.repository.storage import FolderStorage
 if os.getuid() == 0:
     os.setgid(65534)
     os.setuid(65534)
@@ -190,6 +213,7 @@ def test_an_unwritable_folder_is_named_and_nothing_changes() -> None:
         (folder / "scratch").mkdir()
         storage = FolderStorage(folder / "public", folder / "scratch", folder / "quarantine")
         storage.replace("metadata/timestamp.json", b"old")
+        storage.sync()
         folders = [folder, *(path for path in folder.rglob("*") if path.is_dir())]
         for path in folders:
             path.chmod(0o555)
@@ -214,6 +238,7 @@ def test_nothing_is_removed_through_a_link_out_of_the_public_folder(
     storage: FolderStorage, tmp_path: Path
 ) -> None:
     storage.replace("files/y/y", b"bytes")
+    storage.sync()
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "x").write_bytes(b"somebody's")
     (storage.public / "files" / "x").symlink_to(tmp_path / "elsewhere")
@@ -234,6 +259,7 @@ def test_a_loop_of_links_has_no_names_in_it(storage: FolderStorage) -> None:
 
 def test_a_file_of_another_size_is_told_apart_unread(storage: FolderStorage) -> None:
     storage.replace("x", b"bytes")
+    storage.sync()
     assert storage.matches("x", 5, SHA)
     assert not storage.matches("x", 4, SHA)
     assert storage.keeps_its_name("x", SHA)

@@ -11,7 +11,7 @@ import sys
 
 import click
 
-from indextrust.cli import installing, operating, serving, trusting
+from indextrust.cli import installing, operating, planning, serving, trusting
 from indextrust.cli.demo import command as demo
 from indextrust.cli.exit_codes import USAGE
 from indextrust.cli.output import Output
@@ -28,6 +28,7 @@ def main() -> None:
 
 for _command in (
     *operating.COMMANDS,
+    planning.plan,
     serving.serve,
     trusting.trust,
     *installing.COMMANDS,

@@ -12,14 +12,27 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from indextrust.cli.options import FOLDER, common, keys_folder, keys_option, output
+from indextrust.cli.options import (
+    FOLDER,
+    by_option,
+    common,
+    keys_folder,
+    keys_option,
+    output,
+    queue_key_option,
+)
 from indextrust.cli.passphrases import Passphrases, passphrase_option
 from indextrust.errors import InputError, StoreError
 from indextrust.names import CLASSIC_BINS_LIMIT, BinScheme
+
+if TYPE_CHECKING:
+    from indextrust.repository import Repository
 
 __all__ = ["ONLINE", "fingerprint", "init", "key_path"]
 
@@ -65,6 +78,8 @@ def fingerprint(root: bytes) -> str:
     help="How many bins the files are spread over: a power of two.",
 )
 @keys_option
+@by_option
+@queue_key_option
 @passphrase_option
 @common
 def init(
@@ -74,20 +89,25 @@ def init(
     bins: int,
     keys: Path | None,
     passphrases: Passphrases,
+    queue_key: Path | None,
+    by: str | None,
 ) -> None:
     """Hold a genesis ceremony with software keys and create a signed, empty index in FOLDER.
 
     The keys go to a folder of their own, never below FOLDER. Take the keyholders' keys off this
     machine afterwards: only the online key is needed to publish.
     """
+    from indextrust.repository import Repository
+
     keys = keys_folder(folder, keys)
     names = _names(keyholders)
+    create = partial(Repository.create, folder, queue_key=queue_key, by=by)
     scheme = BinScheme.of(bins)
     _check_folders(folder, keys)
     passphrases.only_for([*names, ONLINE])
     with _made_or_removed(keys, 0o700), _made_or_removed(folder, 0o777):
         secrets = {name: passphrases.of(name, create=True) for name in [*names, ONLINE]}
-        root = _hold_ceremony(folder, keys, secrets, names, threshold, scheme)
+        root = _hold_ceremony(create, keys, secrets, names, threshold, scheme)
     out = output()
     digest = fingerprint(root)
     root_file = folder / "public" / "metadata" / "1.root.json"
@@ -110,7 +130,7 @@ def init(
 
 
 def _hold_ceremony(
-    folder: Path,
+    create: partial[Repository],
     keys: Path,
     secrets: dict[str, str],
     names: tuple[str, ...],
@@ -119,7 +139,6 @@ def _hold_ceremony(
 ) -> bytes:
     """Make the keys, sign root, targets and bins, create the repository; return root 1."""
     from indextrust.ceremony import generate_key, genesis, load_signer
-    from indextrust.repository import Repository
 
     with output().progress("genesis", total=len(secrets) + 2) as step:
         for name, passphrase in secrets.items():
@@ -139,7 +158,7 @@ def _hold_ceremony(
             now=datetime.now(UTC),
         )
         step.advance("signed")
-        Repository.create(folder, roles, online=online)
+        create(roles, online=online)
         step.advance("published")
     return roles.root[-1]
 

@@ -1,4 +1,4 @@
-"""The operator's commands: add, remove, yank, publish, renew, status.
+"""The operator's commands: add, remove, yank, publish, renew, status, log.
 
 ``add``, ``remove`` and ``yank`` queue changes and need no key. ``publish`` and ``renew`` sign,
 with the online key alone. A repository that one of them could not change is as it was before.
@@ -14,12 +14,20 @@ from typing import TYPE_CHECKING
 import click
 
 from indextrust.cli.genesis import ONLINE, init, key_path
-from indextrust.cli.options import FOLDER, common, keys_folder, keys_option, output
+from indextrust.cli.options import (
+    FOLDER,
+    by_option,
+    common,
+    keys_folder,
+    keys_option,
+    output,
+    queue_key_option,
+)
 from indextrust.cli.passphrases import Passphrases, passphrase_option
 from indextrust.names import project_of_filename
 
 if TYPE_CHECKING:
-    from indextrust.repository import Published, Repository
+    from indextrust.repository import LogEntry, Published, Repository
 
 __all__ = ["COMMANDS"]
 
@@ -27,8 +35,10 @@ __all__ = ["COMMANDS"]
 @click.command()
 @click.argument("folder", type=FOLDER)
 @click.argument("files", type=FOLDER, nargs=-1, required=True, metavar="FILE...")
+@by_option
+@queue_key_option
 @common
-def add(folder: Path, files: tuple[Path, ...]) -> None:
+def add(folder: Path, files: tuple[Path, ...], queue_key: Path | None, by: str | None) -> None:
     """Queue wheels and sdists for the next publish. All of them, or on an error none."""
     from indextrust.repository import Repository
 
@@ -45,13 +55,15 @@ def add(folder: Path, files: tuple[Path, ...]) -> None:
 @click.command()
 @click.argument("folder", type=FOLDER)
 @click.argument("filename")
+@by_option
+@queue_key_option
 @common
-def remove(folder: Path, filename: str) -> None:
+def remove(folder: Path, filename: str, queue_key: Path | None, by: str | None) -> None:
     """Queue the removal of the file FILENAME from the index."""
     from indextrust.repository import Repository
 
     project = project_of_filename(filename)
-    Repository.open(folder).remove(project, filename)
+    Repository.open(folder, queue_key=queue_key, by=by).remove(project, filename)
     out = output()
     out.say(f"{filename}: listed no more after the next publish")
     out.data({"removed": {"project": project, "filename": filename}})
@@ -62,13 +74,17 @@ def remove(folder: Path, filename: str) -> None:
 @click.argument("filename")
 @click.option("--reason", default="", metavar="TEXT", help="Shown to people who pin the file.")
 @click.option("--undo", is_flag=True, help="Take an earlier yank back.")
+@by_option
+@queue_key_option
 @common
-def yank(folder: Path, filename: str, reason: str, undo: bool) -> None:
+def yank(
+    folder: Path, filename: str, reason: str, undo: bool, queue_key: Path | None, by: str | None
+) -> None:
     """Queue the yank of FILENAME (PEP 592): installed only where it is pinned exactly."""
     from indextrust.repository import Repository
 
     project = project_of_filename(filename)
-    repository = Repository.open(folder)
+    repository = Repository.open(folder, queue_key=queue_key, by=by)
     out = output()
     if undo:
         repository.unyank(project, filename)
@@ -84,10 +100,18 @@ def yank(folder: Path, filename: str, reason: str, undo: bool) -> None:
 @click.argument("folder", type=FOLDER)
 @keys_option
 @passphrase_option
+@by_option
+@queue_key_option
 @common
-def publish(folder: Path, keys: Path | None, passphrases: Passphrases) -> None:
+def publish(
+    folder: Path,
+    keys: Path | None,
+    passphrases: Passphrases,
+    queue_key: Path | None,
+    by: str | None,
+) -> None:
     """Sign and publish what is queued."""
-    repository = _open_to_sign(folder, keys, passphrases)
+    repository = _open_to_sign(folder, keys, passphrases, queue_key, by)
     with output().progress("publishing"):
         published = repository.publish()
     _report(published)
@@ -97,10 +121,18 @@ def publish(folder: Path, keys: Path | None, passphrases: Passphrases) -> None:
 @click.argument("folder", type=FOLDER)
 @keys_option
 @passphrase_option
+@by_option
+@queue_key_option
 @common
-def renew(folder: Path, keys: Path | None, passphrases: Passphrases) -> None:
+def renew(
+    folder: Path,
+    keys: Path | None,
+    passphrases: Passphrases,
+    queue_key: Path | None,
+    by: str | None,
+) -> None:
     """Sign again what expires soon. To be run every few hours, by a timer."""
-    repository = _open_to_sign(folder, keys, passphrases)
+    repository = _open_to_sign(folder, keys, passphrases, queue_key, by)
     with output().progress("renewing"):
         published = repository.renew()
     if published is None:
@@ -112,12 +144,13 @@ def renew(folder: Path, keys: Path | None, passphrases: Passphrases) -> None:
 
 @click.command()
 @click.argument("folder", type=FOLDER)
+@queue_key_option
 @common
-def status(folder: Path) -> None:
+def status(folder: Path, queue_key: Path | None) -> None:
     """Show versions, expiries, what is queued, and warnings."""
     from indextrust.repository import Repository
 
-    found = Repository.open(folder).status()
+    found = Repository.open(folder, queue_key=queue_key).status()
     out = output()
     out.table(
         ("role", "version", "expires"),
@@ -139,19 +172,50 @@ def status(folder: Path) -> None:
     out.data({"status": {**dataclasses.asdict(found), "roles": roles}})
 
 
-COMMANDS: tuple[click.Command, ...] = (init, add, remove, yank, publish, renew, status)
+@click.command()
+@click.argument("folder", type=FOLDER)
+@click.option("--project", metavar="PROJECT", help="Only what was asked for this project.")
+@click.option(
+    "--since",
+    type=click.IntRange(min=1),
+    metavar="SNAPSHOT",
+    help="Only what came after this version of the snapshot.",
+)
+@queue_key_option
+@common
+def log(folder: Path, project: str | None, since: int | None, queue_key: Path | None) -> None:
+    """Show who asked for what, when, and with which snapshot it was published.
+
+    Every entry is verified before it is shown. With --json: one object on each line.
+    """
+    from indextrust.repository import Repository
+
+    out = output()
+    for entry in Repository.open(folder, queue_key=queue_key).log(project, since):
+        out.say(_line(entry))
+        out.data({"entry": dataclasses.asdict(entry)})
 
 
-def _open_to_sign(folder: Path, keys: Path | None, passphrases: Passphrases) -> Repository:
+COMMANDS: tuple[click.Command, ...] = (init, add, remove, yank, publish, renew, status, log)
+
+
+def _open_to_sign(
+    folder: Path,
+    keys: Path | None,
+    passphrases: Passphrases,
+    queue_key: Path | None,
+    by: str | None,
+) -> Repository:
     """The repository with its online key; the passphrase is asked for last."""
     from indextrust.ceremony import load_signer
     from indextrust.repository import Repository
 
     passphrases.only_for([ONLINE])
-    Repository.open(folder)  # a folder that is no repository needs no passphrase
+    # First: a folder that is no repository needs no passphrase.
+    Repository.open(folder, queue_key=queue_key, by=by)
     path = key_path(keys_folder(folder, keys), ONLINE)
     signer = load_signer(path, passphrases.of(ONLINE))
-    return Repository.open(folder, online=signer)
+    return Repository.open(folder, online=signer, queue_key=queue_key, by=by)
 
 
 def _report(published: Published) -> None:
@@ -167,6 +231,20 @@ def _report(published: Published) -> None:
     for path in published.repaired:
         out.say(f"repaired: {path} was not as it should be")
     out.data({"published": dataclasses.asdict(published)})
+
+
+def _line(entry: LogEntry) -> str:
+    """An entry of the log as people read it."""
+    parts = [str(entry.number), entry.time, entry.who, entry.what]
+    if entry.filename is not None:
+        parts.append(entry.filename)
+        if entry.sha256 is not None:
+            parts.append(f"sha256 {entry.sha256}")
+        parts.append("waits" if entry.publication is None else f"snapshot {entry.snapshot}")
+    elif entry.publication is not None:
+        numbers = {"snapshot": entry.snapshot, "timestamp": entry.timestamp}
+        parts += [f"{role} {number}" for role, number in numbers.items() if number is not None]
+    return "  ".join(parts)
 
 
 def _time(when: datetime | None) -> str | None:

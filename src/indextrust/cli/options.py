@@ -13,12 +13,14 @@ from indextrust.cli.output import Output
 
 __all__ = [
     "FOLDER",
+    "by_option",
     "common",
     "duration",
     "index_option",
     "keys_folder",
     "keys_option",
     "output",
+    "queue_key_option",
 ]
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -100,6 +102,23 @@ def keys_option(function: F) -> F:
         type=FOLDER,
         metavar="DIR",
         help="Folder of the key files.  [default: FOLDER-keys, beside the repository]",
+    )(function)
+
+
+def queue_key_option(function: F) -> F:
+    """``--queue-key FILE``: where the key that vouches for the queue lies."""
+    return click.option(
+        "--queue-key",
+        type=FOLDER,
+        metavar="FILE",
+        help="File of the key that vouches for the queue.  [default: queue.key in FOLDER]",
+    )(function)
+
+
+def by_option(function: F) -> F:
+    """``--by NAME``: who is named in the log."""
+    return click.option(
+        "--by", metavar="NAME", help="Who is named in the log.  [default: the user of the system]"
     )(function)
 
 

@@ -3,7 +3,7 @@
 * `Repository`: create, add, remove, yank, publish, renew, install, restore, audit, status;
 * `SignedRoles`: what a ceremony hands over;
 * `read_distribution`: what a wheel or sdist says of itself;
-* `Published`, `Status`, `RoleStatus`, `Audit`: what the operations answer.
+* `Published`, `Status`, `RoleStatus`, `LogEntry`, `Audit`: what the operations answer.
 
 `Repository` needs the ``repository`` extra (SQLAlchemy). It is imported when it is first asked
 for, so that the rest of this package (signing, key files, `SignedRoles`) works without.
@@ -17,7 +17,7 @@ from indextrust.errors import MissingExtraError
 from indextrust.repository.audit import Audit
 from indextrust.repository.inspect import read_distribution
 from indextrust.repository.plan import TargetFile
-from indextrust.repository.results import Published, RoleStatus, Status
+from indextrust.repository.results import LogEntry, Published, RoleStatus, Status
 from indextrust.repository.roles import SignedRoles
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Audit",
+    "LogEntry",
     "Published",
     "Repository",
     "RoleStatus",

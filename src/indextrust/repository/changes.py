@@ -7,7 +7,6 @@ was computed when the file came in. Nothing is hashed, looked up or guessed agai
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import unicodedata
 from collections.abc import Mapping
@@ -93,7 +92,10 @@ _KINDS: Mapping[str, type[Add] | type[Remove] | type[Yank]] = {
 def encode(change: Change) -> str:
     """The change as one line of canonical JSON: ``{"kind": "remove", "project": …}``."""
     kind = next(kind for kind, cls in _KINDS.items() if type(change) is cls)
-    return canonical({"kind": kind, **dataclasses.asdict(change)}).decode("utf-8")
+    tree = {"kind": kind, **vars(change)}
+    if isinstance(change, Add):
+        tree["file"] = vars(change.file)
+    return canonical(tree).decode("utf-8")
 
 
 def decode(text: str) -> Change:

@@ -26,7 +26,7 @@ from indextrust.distribution import MAX_TEXT, DistributionFile, is_plain_text
 from indextrust.errors import DistributionError, InputError
 from indextrust.names import NormalizedName, parse_filename
 from indextrust.repository.archives import sdist_metadata, wheel_metadata
-from indextrust.repository.storage import open_regular
+from indextrust.repository.disk import open_regular
 
 __all__ = ["MAX_SIZE", "check_path", "read_distribution"]
 

@@ -20,9 +20,9 @@ from indextrust.errors import RepositoryError
 from indextrust.names import NormalizedName
 from indextrust.repository.changes import Add, Change
 from indextrust.repository.inspect import MAX_SIZE, check_path, read_distribution
+from indextrust.repository.objects import ObjectStore
 from indextrust.repository.plan import replay
 from indextrust.repository.state import State
-from indextrust.repository.storage import ObjectStore
 
 __all__ = ["Intake"]
 
@@ -73,7 +73,7 @@ class Intake:
             self._objects.keep(copy, change.file.sha256)
             if core is not None:
                 self._objects.keep_bytes(core)
-        self._state.enqueue([change for change, _, _ in new], now)
+        self._state.queue.enqueue([change for change, _, _ in new], now)
         return answers
 
     def change(self, change: Change, now: str) -> None:
@@ -84,11 +84,11 @@ class Intake:
         """
         if change.filename not in self.files(change.project):
             raise RepositoryError(f"project {change.project} has no file {change.filename}")
-        self._state.enqueue([change], now)
+        self._state.queue.enqueue([change], now)
 
     def files(self, project: NormalizedName) -> dict[str, DistributionFile]:
         """The files of a project as they will be when the queue is published."""
-        return replay(self._state.files(project), self._state.pending(project=project).changes)
+        return replay(self._state.files(project), self._state.queue.pending_of(project))
 
     def _check_name(self, file: DistributionFile, files: Mapping[str, DistributionFile]) -> None:
         """Refuse a name that stands for other bytes, or whose twin in other case is taken."""

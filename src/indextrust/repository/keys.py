@@ -39,10 +39,12 @@ from indextrust.errors import InputError, KeyFileError, PassphraseError
 __all__ = [
     "KEYHOLDER_FIELD",
     "check_pair",
+    "create_file",
     "generate_key",
     "load_public",
     "load_signer",
     "public_path",
+    "read_file",
 ]
 
 KEYHOLDER_FIELD = "x-indextrust-keyholder"
@@ -96,9 +98,9 @@ def generate_key(path: Path, passphrase: str, *, keyholder: str | None = None) -
     if keyholder is not None:
         key.unrecognized_fields[KEYHOLDER_FIELD] = keyholder
     text = json.dumps({"keyid": key.keyid, **key.to_dict()}, indent=2, sort_keys=True) + "\n"
-    _create(path, pem, 0o600)
+    create_file(path, pem, 0o600)
     try:
-        _create(public, text.encode(), 0o644)
+        create_file(public, text.encode(), 0o644)
     except KeyFileError:
         path.unlink()
         raise
@@ -122,7 +124,7 @@ def load_signer(path: Path, passphrase: str) -> CryptoSigner:
             of another type than TUF signs with.
     """
     secret = _secret(path, passphrase)
-    pem = _read(path, private=True)
+    pem = read_file(path, private=True)
     if not (pem.startswith(_BEGIN) and pem.rstrip().endswith(_END)):
         raise KeyFileError(
             f"{path}: expected a passphrase-encrypted private key, from '{_BEGIN.decode()}' to "
@@ -158,7 +160,7 @@ def load_public(path: Path) -> Key:
     Raises:
         KeyFileError: no such file, or not a public key.
     """
-    data = _read(path, private=False)
+    data = read_file(path, private=False)
     try:
         tree: Any = json.loads(data)
         keyid = tree.pop("keyid")
@@ -243,7 +245,7 @@ def _der(tag: int, *parts: bytes) -> bytes:
     return bytes((tag, 0x80 | len(length))) + length + content
 
 
-def _create(path: Path, data: bytes, mode: int) -> None:
+def create_file(path: Path, data: bytes, mode: int) -> None:
     """Create `path` with exactly `mode`, complete and durable, or not at all.
 
     The bytes are written under a temporary name and then linked to `path`, which fails if
@@ -275,7 +277,7 @@ def _create(path: Path, data: bytes, mode: int) -> None:
         raise KeyFileError(f"{path} can't be written: {error.strerror}") from error
 
 
-def _read(path: Path, *, private: bool) -> bytes:
+def read_file(path: Path, *, private: bool) -> bytes:
     """Read a small regular file; a private one only if group and others may not touch it.
 
     Raises:

@@ -36,6 +36,7 @@ from indextrust.repository.roles import SignedRoles
 __all__ = [
     "Offline",
     "OfflineRole",
+    "check_expiry",
     "check_online_key",
     "check_successor",
     "scheme_of",
@@ -101,10 +102,22 @@ def verify(roles: SignedRoles, known: Mapping[int, bytes], now: datetime | None)
         (TARGETS, targets.signed, roles.targets),
         (BINS, bins.signed, roles.bins),
     ):
-        if now is not None and signed.is_expired(now):
-            raise RepositoryError(f"{name!r} version {signed.version} expired {signed.expires}")
         found[name] = OfflineRole(signed.version, utc(signed.expires), data)
-    return Offline(roots, found, *_profile(root, targets.signed, bins.signed))
+    offline = Offline(roots, found, *_profile(root, targets.signed, bins.signed))
+    if now is not None:
+        check_expiry(offline, now)
+    return offline
+
+
+def check_expiry(offline: Offline, now: datetime) -> None:
+    """Refuse offline roles of which one has expired.
+
+    Raises:
+        RepositoryError: one expired at `now` or before.
+    """
+    for name, role in offline.roles.items():
+        if role.expires <= utc(now):
+            raise RepositoryError(f"{name!r} version {role.version} expired {role.expires}")
 
 
 def _chain(roles: SignedRoles, known: Mapping[int, bytes]) -> dict[int, bytes]:

@@ -1,21 +1,35 @@
-"""Which names a target gets in the public folder.
+"""Which names a target gets in the public folder, and when the list of projects is written.
 
 Every target lies under its hash-prefixed name, which TUF clients ask for, and under its plain
 name, for clients that verify nothing. The hash-prefixed one is written first.
 
-Source: TUF specification 6.2.
+The list of all projects is one file, so a new project costs as much as there are projects: 35 MB
+at 886,000. No installer reads it, and it is not signed. So while it is short (256 KiB, some 5,000
+projects) it is written with every new project; then by the first publication of each hour at
+most. A new project can be installed at once, and is listed within the hour of publications (or
+of `renew`, which runs without changes as well).
+
+Sources: TUF specification 6.2; PEP 503.
 """
 
 from __future__ import annotations
 
-from indextrust.names import NormalizedName, document_path, hash_prefixed
-from indextrust.repository.plan import describe, page_path
-from indextrust.repository.storage import FolderStorage, ObjectStore
+from collections.abc import Set as AbstractSet
 
-__all__ = ["PROJECT_LIST", "place_object", "place_pages"]
+from indextrust.names import NormalizedName, document_path, hash_prefixed
+from indextrust.repository.documents import html_index
+from indextrust.repository.objects import ObjectStore
+from indextrust.repository.plan import describe, page_path
+from indextrust.repository.storage import FolderStorage
+
+__all__ = ["PROJECT_LIST", "is_list_due", "place_list", "place_object", "place_pages"]
 
 PROJECT_LIST = "simple/index.html"
 """The PEP 503 list of all projects; not a target."""
+
+_SHORT = 1 << 18
+_LONGEST = 1 << 30
+_HOUR = len("2026-01-31T12")
 
 
 def place_object(storage: FolderStorage, objects: ObjectStore, path: str, sha256: str) -> None:
@@ -44,3 +58,25 @@ def place_pages(
     storage.write_once(prefixed, document)
     storage.link(path, prefixed)
     storage.replace(page_path(project), page)
+
+
+def is_list_due(storage: FolderStorage, *, more: bool, last: str, this: str) -> bool:
+    """Whether a publication writes the list of projects.
+
+    Args:
+        storage: the public folder.
+        more: whether the publication has a new project.
+        last: a time of the last publication, as TUF writes it; empty if there was none.
+        this: the same time of this one.
+    """
+    size = storage.size(PROJECT_LIST)
+    if size is None:
+        return True
+    return more if size <= _SHORT else last[:_HOUR] != this[:_HOUR]
+
+
+def place_list(storage: FolderStorage, projects: AbstractSet[NormalizedName]) -> None:
+    """Write the list of projects, unless it is long and has as many already. Raises StoreError."""
+    there = storage.read(PROJECT_LIST, _LONGEST)
+    if there is None or len(there) <= _SHORT or there.count(b"<a ") != len(projects):
+        storage.replace(PROJECT_LIST, html_index(projects))

@@ -9,10 +9,11 @@ from then on; a process killed anywhere in between leaves the old one.
 2. Distribution files, documents and pages are written; those of targets under names that carry
    their hash, then under their plain names. (Plain names are for clients that verify nothing;
    they run a moment ahead.)
-3. Bins, then the snapshot, are signed and written under their version numbers. Everything so far
-   is made durable.
+3. Bins, then the snapshot, are signed and written under their version numbers, and the bytes of
+   the new timestamp without a name. Everything so far is made durable, all at once: waiting for
+   the disk is what a publication spends most of its time with (`storage`, `durable`).
 4. The new set is read as a client would read it, coming from what is served now. What a client
-   would refuse is not published.
+   would refuse is not published (`gate`).
 5. New roots, if there are any, are written, and ``timestamp.json`` is replaced: this is the
    publication. Made durable. (Between a root that revokes the online key and the timestamp,
    clients refuse what they find: a moment, or until the next publication if the process is
@@ -24,6 +25,11 @@ A publication that was killed before 7 is done again from 1, with new numbers: i
 still there, and the roles it had numbers for are due. If it was killed between 5 and 7, readers
 see the same content twice, under rising versions.
 
+The cost is that of the bins touched, and one snapshot: nothing of the others is read, except
+that the first publication of a process reads one row for each entry of the snapshot. A bin that
+is only renewed is not even taken apart: its targets are the bytes of its last file, if that is
+the one whose hash the state has.
+
 Files under hash-prefixed and versioned names are never deleted here: a client in the middle of a
 refresh may ask for the old ones. Collecting them is a task of its own.
 
@@ -33,13 +39,13 @@ Sources: TUF specification 6.2 (consistent snapshots) and 5 (what a client check
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from securesystemslib.signer import Signer
 
-from indextrust.errors import RefusedError, RepositoryError, UnreachableError
+from indextrust.errors import RefusedError, RepositoryError
 from indextrust.names import (
     BINS,
     ROOT,
@@ -47,40 +53,44 @@ from indextrust.names import (
     TARGETS,
     TIMESTAMP,
     NormalizedName,
-    document_path,
     file_path,
     metadata_filename,
     metadata_path,
 )
 from indextrust.repository.changes import Change
-from indextrust.repository.documents import html_index
+from indextrust.repository.encode import (
+    Payload,
+    SnapshotList,
+    bin_payload,
+    lists_hashes,
+    renewed_payload,
+)
+from indextrust.repository.gate import Gate
+from indextrust.repository.objects import ObjectStore
 from indextrust.repository.offline import Offline
-from indextrust.repository.place import PROJECT_LIST, place_object, place_pages
+from indextrust.repository.origin import Origin
+from indextrust.repository.place import is_list_due, place_list, place_object, place_pages
 from indextrust.repository.plan import (
     LIFETIME,
     BinEdit,
     ProjectPlan,
     RoleFile,
     bin_edits,
-    bin_role,
     describe,
     plan_project,
-    snapshot_role,
     timestamp_role,
     utc,
 )
+from indextrust.repository.provenance import Listed
+from indextrust.repository.queue import Pending
 from indextrust.repository.results import Published
 from indextrust.repository.served import METADATA, stated_versions
-from indextrust.repository.signing import sign_role
-from indextrust.repository.state import Pending, State
-from indextrust.repository.storage import FolderStorage, ObjectStore
-from indextrust.trust import ABSENT, STORED, Done, Fetch, Limits, Load, Lookup, Session
+from indextrust.repository.signing import sign_payload, sign_role
+from indextrust.repository.state import RoleRow, State
+from indextrust.repository.storage import FolderStorage
 from indextrust.trust.document import parse_document
 
-__all__ = ["Publisher", "check_unchanged"]
-
-_UNLISTED = frozenset({ROOT, SNAPSHOT, TIMESTAMP})
-"""Roles that a snapshot does not list."""
+__all__ = ["Publisher", "Warm", "check_unchanged"]
 
 
 def check_unchanged(state: State, storage: FolderStorage) -> None:
@@ -97,7 +107,7 @@ def check_unchanged(state: State, storage: FolderStorage) -> None:
     if not storage.exists(name) or storage.matches(name, role.length, role.sha256):
         return
     version = stated_versions(storage).get(TIMESTAMP)
-    if state.interrupted() is not None and version is not None and version <= role.allotted:
+    if state.queue.interrupted() is not None and version is not None and version <= role.allotted:
         return  # killed after step 5
     raise RepositoryError(
         f"the public timestamp.json (version {version}) is not the one that was published "
@@ -118,6 +128,22 @@ def _check_document(plan: ProjectPlan) -> None:
         raise RepositoryError(f"not published, a client would refuse it: {error}") from error
 
 
+@dataclass
+class Warm:
+    """What is kept in memory between the publications of a process: it saves work, and decides
+    nothing.
+
+    Args:
+        gate: knows what it verified before.
+        listed: the entries of the snapshot that was published last, and which snapshot that is.
+        known: likewise, the versions in it (`Origin`).
+    """
+
+    gate: Gate
+    listed: tuple[RoleFile, SnapshotList] | None = None
+    known: tuple[RoleFile, Mapping[str, Listed]] | None = None
+
+
 class Publisher:
     """One publication.
 
@@ -128,6 +154,7 @@ class Publisher:
         offline: the verified offline roles to publish under.
         online: signer of timestamp, snapshot and bins.
         now: aware, UTC.
+        warm: of this repository, from its last publication.
     """
 
     def __init__(
@@ -138,6 +165,7 @@ class Publisher:
         offline: Offline,
         online: Signer,
         now: datetime,
+        warm: Warm,
     ) -> None:
         self._state = state
         self._storage = storage
@@ -146,6 +174,7 @@ class Publisher:
         self._online = online
         self._now = now
         self._expires = utc(now + LIFETIME)
+        self._warm = warm
 
     def publish(self, pending: Pending, due: Iterable[str]) -> Published:
         """Publish changes, and sign anew what is due.
@@ -160,54 +189,56 @@ class Publisher:
             StoreError: the disk refused. Nothing became visible, or the publication is complete
                 and will be done again.
         """
-        plans = self._plans(pending.changes)
+        scheme = self._offline.scheme
+        origin = Origin(self._state, self._storage, scheme, self._warm.known)
+        plans = self._plans(pending.changes, origin)
         for plan in plans:
             _check_document(plan)
-        edits = bin_edits(plans, self._offline.scheme)
+        edits = bin_edits(plans, scheme)
         names = {*edits, *due}
         if names:
             names.add(TIMESTAMP)
         if names - {TIMESTAMP}:
             names.add(SNAPSHOT)
+        origin.check(names, edits)
+        before = self._state.roles((SNAPSHOT, TIMESTAMP))
         added = [file for plan in plans for file in plan.added]
         begun = self._state.allot(names, added, pending.last, utc(self._now))
+        origin.check_numbers(begun.versions)
         for plan in plans:
             self._place(plan)
-        self._place_list(plans)
-        signed = self._sign(begun.versions, edits) if names else {}
-        for plan in plans:
-            for path in plan.drop:
-                self._storage.remove(path)
+        self._place_list(plans, before)
+        signed, listed = self._sign(begun.versions, edits, origin) if names else ({}, None)
+        for path in (path for plan in plans for path in plan.drop):
+            self._storage.remove(path)
         self._storage.sync()
         roles = {name: (file, self._expires) for name, file in signed.items()}
         self._state.finish(
             begun.publication, roles, plans, self._offline.scheme.bin_of, utc(self._now)
         )
-        return self._published(tuple(sorted(signed)), plans)
-
-    def _plans(self, changes: Sequence[Change]) -> list[ProjectPlan]:
-        by_project: dict[NormalizedName, list[Change]] = {}
-        for change in changes:
-            by_project.setdefault(change.project, []).append(change)
-        return [
-            plan_project(
-                project,
-                self._state.files(project),
-                by_project[project],
-                self._state.target(document_path(project)),
-            )
-            for project in sorted(by_project)
-        ]
-
-    def _published(self, signed: tuple[str, ...], plans: Sequence[ProjectPlan]) -> Published:
+        if listed is not None:
+            self._warm.listed = (signed[SNAPSHOT], listed)
+            self._warm.known = (signed[SNAPSHOT], origin.listed(signed))
+        served = {name: row.file for name, row in before.items()} | signed
         return Published(
-            signed,
-            self._state.role(SNAPSHOT).version,
-            self._state.role(TIMESTAMP).version,
-            added=sum(len(plan.added) for plan in plans),
+            tuple(sorted(signed)),
+            served[SNAPSHOT].version,
+            served[TIMESTAMP].version,
+            added=len(added),
             removed=sum(len(plan.removed) for plan in plans),
             changed=sum(len(plan.changed) for plan in plans),
         )
+
+    def _plans(self, changes: Sequence[Change], origin: Origin) -> list[ProjectPlan]:
+        by_project: dict[NormalizedName, list[Change]] = {}
+        for change in changes:
+            by_project.setdefault(change.project, []).append(change)
+        files = self._state.files_of(by_project)
+        documents = origin.documents(files)
+        return [
+            plan_project(project, files[project], by_project[project], documents[project])
+            for project in sorted(by_project)
+        ]
 
     # -- step 2 ------------------------------------------------------------------------------
 
@@ -222,90 +253,89 @@ class Publisher:
                 place_object(self._storage, self._objects, path, file.metadata_sha256)
         place_pages(self._storage, plan.project, plan.document, plan.page)
 
-    def _place_list(self, plans: Sequence[ProjectPlan]) -> None:
-        """The list of projects changes only when there is a new one."""
-        first = self._state.role(SNAPSHOT).version == 0
-        if first or any(not self._state.has_project(plan.project) for plan in plans):
-            projects = {*self._state.projects(), *(plan.project for plan in plans)}
-            self._storage.replace(PROJECT_LIST, html_index(projects))
+    def _place_list(self, plans: Sequence[ProjectPlan], before: Mapping[str, RoleRow]) -> None:
+        """The list of projects: when there is a new one, and it is time (`is_list_due`)."""
+        projects = [plan.project for plan in plans]
+        more = len(projects) > len(self._state.known(projects))
+        last = before[TIMESTAMP].expires
+        if is_list_due(self._storage, more=more, last=last, this=self._expires):
+            place_list(self._storage, {*self._state.projects(), *projects})
 
     # -- steps 3 to 5 ------------------------------------------------------------------------
 
     def _sign(
-        self, versions: Mapping[str, int], edits: Mapping[str, BinEdit]
-    ) -> dict[str, RoleFile]:
-        """Sign and write the roles of `versions`; returns what was published of each."""
+        self,
+        versions: Mapping[str, int],
+        edits: Mapping[str, BinEdit],
+        origin: Origin,
+    ) -> tuple[dict[str, RoleFile], SnapshotList | None]:
+        """Sign and write the roles of `versions`.
+
+        Returns:
+            What was published of each, and the entries of the snapshot if there is a new one.
+        """
         signed: dict[str, RoleFile] = {}
-        for name in sorted(versions.keys() - {SNAPSHOT, TIMESTAMP}):
-            targets = self._state.targets(name)
-            if name in edits:
-                targets = edits[name].apply(targets)
-            tree = bin_role(versions[name], self._expires, targets)
-            signed[name] = self._write(name, tree)
-        rows = self._state.roles()
-        if SNAPSHOT in versions:
-            listed = {name: row.file for name, row in rows.items() if name not in _UNLISTED}
-            tree = snapshot_role(versions[SNAPSHOT], self._expires, {**listed, **signed})
-            signed[SNAPSHOT] = self._write(SNAPSHOT, tree)
+        listed = None
+        for name, payload in self._bins(versions, edits, origin):
+            signed[name] = self._write(name, versions[name], payload)
         for name in (TARGETS, BINS):
             role = self._offline.roles[name]
             self._storage.write_once(METADATA + metadata_filename(name, role.version), role.data)
-        self._storage.sync()
-        snapshot = signed.get(SNAPSHOT, rows[SNAPSHOT].file)
+        if SNAPSHOT in versions:
+            offline = {
+                name: RoleFile(role.version, *describe(role.data))
+                for name, role in self._offline.roles.items()
+                if name != ROOT
+            }
+            listed = self._listed(origin, offline).changed({**offline, **signed})
+            payload = listed.payload(versions[SNAPSHOT], self._expires)
+            signed[SNAPSHOT] = self._write(SNAPSHOT, versions[SNAPSHOT], payload)
+        snapshot = signed.get(SNAPSHOT, origin.file(SNAPSHOT))
         timestamp = timestamp_role(versions[TIMESTAMP], self._expires, snapshot)
         data = sign_role(timestamp, [self._online])
-        self._check(data, next((path for edit in edits.values() for path in edit.put), None))
+        name = METADATA + metadata_filename(TIMESTAMP)
+        prepared = self._storage.prepare(name, data)
+        self._storage.sync()
+        self._warm.gate.check(self._offline, data, edits, self._now)
         for version, root in sorted(self._offline.roots.items()):
             self._storage.write_once(METADATA + metadata_filename(ROOT, version), root)
         self._storage.sync()
-        self._storage.replace(METADATA + metadata_filename(TIMESTAMP), data)
+        self._storage.replace_prepared(name, prepared)
         self._storage.sync()
         signed[TIMESTAMP] = RoleFile(versions[TIMESTAMP], *describe(data))
-        return signed
+        return signed, listed
 
-    def _write(self, name: str, tree: dict[str, Any]) -> RoleFile:
-        data = sign_role(tree, [self._online])
-        self._storage.write_once(METADATA + metadata_filename(name, tree["version"]), data)
-        return RoleFile(tree["version"], *describe(data))
-
-    def _check(self, timestamp: bytes, path: str | None) -> None:
-        """Refuse what a client would refuse that has seen what is served now.
-
-        Args:
-            timestamp: the new one, not written yet.
-            path: one of the new targets, if there are any.
-
-        Raises:
-            RepositoryError: with the client's reason.
-        """
-        try:
-            session = Session(self._offline.roots[min(self._offline.roots)], now=self._now)
-            self._drive(session, timestamp)
-            if path is not None:
-                self._drive(session.lookup(path), timestamp)
-        except (RefusedError, UnreachableError) as error:
-            raise RepositoryError(f"not published, a client would refuse it: {error}") from error
-
-    def _drive(self, machine: Session | Lookup, timestamp: bytes) -> None:
-        while not isinstance(want := machine.wants(), Done):
-            if isinstance(want, Load):
-                machine.feed(self._load(want.role) or ABSENT)
-            elif isinstance(want, Fetch):
-                machine.feed(self._fetch(want, timestamp) or ABSENT)
+    def _bins(
+        self, versions: Mapping[str, int], edits: Mapping[str, BinEdit], origin: Origin
+    ) -> Iterator[tuple[str, Payload]]:
+        """Name and new content of each bin that has to be signed."""
+        due = versions.keys() - edits.keys() - {SNAPSHOT, TIMESTAMP}
+        from_rows = [*edits]
+        for name in sorted(due):
+            row = origin.file(name)
+            filename = METADATA + metadata_filename(name, row.version)
+            data = self._storage.read(filename, row.length)
+            payload = None
+            if data is not None and describe(data).sha256 == row.sha256:
+                payload = renewed_payload(data, row.version, versions[name], self._expires)
+            if payload is None:
+                from_rows.append(name)
             else:
-                machine.feed(STORED)
+                yield name, payload
+        for name in from_rows:
+            targets = origin.targets(name)
+            if name in edits:
+                targets = edits[name].apply(targets)
+            yield name, bin_payload(versions[name], self._expires, targets)
 
-    def _load(self, role: str) -> bytes | None:
-        """What a client has stored that refreshed a moment ago."""
-        if role not in (SNAPSHOT, TIMESTAMP):
-            return None
-        version = stated_versions(self._storage).get(SNAPSHOT) if role == SNAPSHOT else None
-        return self._storage.read(METADATA + metadata_filename(role, version), Limits().ceiling)
+    def _listed(self, origin: Origin, offline: Mapping[str, RoleFile]) -> SnapshotList:
+        """The entries of the snapshot that is published now."""
+        if self._warm.listed is not None and self._warm.listed[0] == origin.file(SNAPSHOT):
+            return self._warm.listed[1]
+        roles = {**origin.bins(), **offline}
+        return SnapshotList(roles, hashes=lists_hashes(self._offline.scheme))
 
-    def _fetch(self, want: Fetch, timestamp: bytes) -> bytes | None:
-        """What a client will get from now on: the two that are not written yet, and the rest."""
-        if want.role == TIMESTAMP:
-            return timestamp
-        if want.role == ROOT and (root := self._offline.roots.get(want.version or 0)):
-            return root
-        return self._storage.read(METADATA + want.filename, want.max_length)
+    def _write(self, name: str, version: int, payload: Payload) -> RoleFile:
+        data = sign_payload(payload, self._online)
+        self._storage.write_numbered(METADATA + metadata_filename(name, version), data)
+        return RoleFile(version, *describe(data))

@@ -8,7 +8,8 @@ A folder holds
   ``public/``; copied and never linked, so that whoever edits a public file does not reach it;
 * ``incoming/``: unfinished files, emptied whenever an operation begins;
 * ``quarantine/``: what `restore` found and did not want;
-* ``lock``: one operation at a time, across processes.
+* ``lock``: one operation at a time, across processes;
+* ``queue.key``, ``queue.head``: what vouches for the queue (`indextrust.repository.seal`).
 
 Serve ``public/`` alone, and let the server's user write nowhere.
 
@@ -45,18 +46,32 @@ from indextrust.names import (
 )
 from indextrust.repository import audit
 from indextrust.repository.changes import Change, Remove, Yank, yank_reason
+from indextrust.repository.disk import storing, sweep
+from indextrust.repository.gate import Gate
+from indextrust.repository.history import history
 from indextrust.repository.intake import Intake
 from indextrust.repository.lock import locked
-from indextrust.repository.offline import Offline, check_online_key, check_successor, verify
+from indextrust.repository.log import author
+from indextrust.repository.objects import ObjectStore
+from indextrust.repository.offline import (
+    Offline,
+    check_expiry,
+    check_online_key,
+    check_successor,
+    verify,
+)
 from indextrust.repository.plan import LIFETIME, TargetFile, utc
-from indextrust.repository.publish import Publisher, check_unchanged
+from indextrust.repository.publish import Publisher, Warm, check_unchanged
+from indextrust.repository.queue import Pending
 from indextrust.repository.restore import Repair
-from indextrust.repository.results import Published, Status
+from indextrust.repository.results import LogEntry, Published, Status
 from indextrust.repository.roles import SignedRoles
+from indextrust.repository.schema import Database
+from indextrust.repository.seal import Seal, key_place, make_key, read_key
 from indextrust.repository.served import highest_versions, targets_served
-from indextrust.repository.state import Pending, State
+from indextrust.repository.state import State
 from indextrust.repository.status import make_status
-from indextrust.repository.storage import FolderStorage, ObjectStore, storing, sweep
+from indextrust.repository.storage import FolderStorage
 
 __all__ = ["Repository", "utc_now"]
 
@@ -64,7 +79,11 @@ Clock = Callable[[], datetime]
 """Tells the time: aware, UTC."""
 
 _STATE, _LOCK, _INCOMING, _OBJECTS = "state.sqlite", "lock", "incoming", "objects"
-_LEFTOVER = re.compile(r"[0-9a-f]{32}|state\.sqlite(-journal)?", re.ASCII)
+_LEFTOVER = re.compile(r"[0-9a-f]{32}|state\.sqlite(-journal)?|queue\.head", re.ASCII)
+_MADE = re.compile(
+    r"lock|incoming|objects|queue\.(key|head)|\.queue\.key\.[0-9a-f]{16}\.tmp", re.ASCII
+)
+"""What a `create` that was killed may have left in the folder."""
 
 
 def utc_now() -> datetime:
@@ -88,10 +107,19 @@ class Repository:
         self._objects = ObjectStore(folder / _OBJECTS, scratch)
         self._intake = Intake(state, self._objects)
         self._storage = FolderStorage(folder / "public", scratch, folder / "quarantine")
+        self._warm = Warm(Gate(self._storage))
+        self._verified: tuple[SignedRoles, Offline] | None = None
 
     @classmethod
     def create(
-        cls, folder: Path, roles: SignedRoles, *, online: Signer, clock: Clock = utc_now
+        cls,
+        folder: Path,
+        roles: SignedRoles,
+        *,
+        online: Signer,
+        clock: Clock = utc_now,
+        queue_key: Path | None = None,
+        by: str | None = None,
     ) -> Repository:
         """Make a new repository and publish it, empty.
 
@@ -100,8 +128,12 @@ class Repository:
             roles: what the genesis ceremony signed.
             online: signer of timestamp, snapshot and all bins.
             clock: tells the time, aware, UTC.
+            queue_key: file of the key that vouches for the queue, made if it is not there; None
+                for ``queue.key`` in the folder.
+            by: who is named in the log; None for the operating system's user.
 
         Raises:
+            KeyFileError: no usable queue key.
             RepositoryError: roles that do not verify, an online key that is not in them, or a
                 folder that is not empty.
             SigningError: the signer failed; the repository is there, not published yet.
@@ -111,21 +143,30 @@ class Repository:
         with storing(f"write {folder}"):
             folder.mkdir(parents=True, exist_ok=True)
         with locked(folder / _LOCK):
-            others = sorted(set(os.listdir(folder)) - {_LOCK, _INCOMING, _OBJECTS})
+            others = sorted(name for name in os.listdir(folder) if not _MADE.fullmatch(name))
             others += _foreign(folder / _INCOMING)
             if others:
                 raise RepositoryError(f"{folder} is not empty: it has {others[:5]}")
             sweep(folder / _INCOMING)
             objects = ObjectStore(folder / _OBJECTS, folder / _INCOMING)
             _keep_offline(objects, offline)
-            state = State.create(folder / _STATE, folder / _INCOMING, offline)
+            seal = Seal(make_key(key_place(folder, queue_key)), folder, folder / _INCOMING)
+            state = State.create(
+                folder / _STATE, folder / _INCOMING, offline, seal, author(by), utc(clock())
+            )
             repository = cls(folder, state, online, clock)
             repository._publish(Pending((), 0), timedelta(0))
         return repository
 
     @classmethod
     def open(
-        cls, folder: Path, *, online: Signer | None = None, clock: Clock = utc_now
+        cls,
+        folder: Path,
+        *,
+        online: Signer | None = None,
+        clock: Clock = utc_now,
+        queue_key: Path | None = None,
+        by: str | None = None,
     ) -> Repository:
         """Open a repository.
 
@@ -133,15 +174,19 @@ class Repository:
             folder: its folder.
             online: signer of the online key; None if nothing will be published.
             clock: tells the time, aware, UTC.
+            queue_key, by: as for `create`; the key must be there.
 
         Raises:
+            KeyFileError: no usable queue key.
             RepositoryError: no repository is there, or another online key is in force.
             RepositoryVersionError: made by another version of indextrust.
             StoreError: it can't be read.
         """
         if not (folder / _STATE).is_file():
             raise RepositoryError(f"{folder} is no repository: it has no {_STATE}")
-        repository = cls(folder, State(folder / _STATE), online, clock)
+        database = Database(folder / _STATE)  # first: another version may have no queue key
+        seal = Seal(read_key(key_place(folder, queue_key)), folder, folder / _INCOMING)
+        repository = cls(folder, State(database, seal, author(by)), online, clock)
         if online is not None:
             check_online_key(repository._offline(None), online)
         return repository
@@ -224,7 +269,7 @@ class Repository:
         """
         with self._locked():
             check_unchanged(self._state, self._storage)
-            return self._publish(self._state.pending(), timedelta(0))
+            return self._publish(self._state.queue.pending(), timedelta(0))
 
     def renew(self, within: timedelta = LIFETIME / 2) -> Published | None:
         """Sign anew what expires soon: timestamp, snapshot and bins. Publishes no change.
@@ -302,6 +347,23 @@ class Repository:
         """
         return list(self._state.files(project_name(project)).values())
 
+    def log(self, project: str | None = None, since: int | None = None) -> Iterator[LogEntry]:
+        """The transaction log, in order: who asked for what, when, and what became of it.
+
+        Every entry is verified before it is given out, and none is left out unnoticed. It takes
+        no lock, and memory is bounded.
+
+        Args:
+            project: normalised name: only what was asked for it; None for all.
+            since: version of a snapshot: only what came after it.
+
+        Raises:
+            InputError: not a normalised project name.
+            AlteredStateError: while it runs, at the first entry that is not as it was written.
+        """
+        name = None if project is None else project_name(project)
+        return history(self._state.queue.log, name, since)
+
     def signed_roles(self) -> SignedRoles:
         """The offline roles in force, from the private copies: what the next ceremony starts from.
 
@@ -352,8 +414,10 @@ class Repository:
     def _locked(self) -> Iterator[None]:
         with locked(self.folder / _LOCK):
             sweep(self.folder / _INCOMING)
+            self._storage.abandon()
             try:
-                yield
+                with self._state.connected():
+                    yield
             finally:
                 with contextlib.suppress(StoreError):  # the next operation sweeps again
                     sweep(self.folder / _INCOMING)
@@ -364,8 +428,14 @@ class Repository:
         return self._online
 
     def _offline(self, now: datetime | None) -> Offline:
-        """The offline roles in force, verified again; not expired at `now`."""
-        return verify(self.signed_roles(), {}, now)
+        """The offline roles in force, verified once for these bytes; not expired at `now`."""
+        roles = self.signed_roles()
+        if self._verified is None or self._verified[0] != roles:
+            self._verified = (roles, verify(roles, {}, None))
+        offline = self._verified[1]
+        if now is not None:
+            check_expiry(offline, now)
+        return offline
 
     def _queue(self, change: Change) -> None:
         with self._locked():
@@ -373,8 +443,8 @@ class Repository:
 
     def _begun(self) -> Pending:
         """The changes of an interrupted publication: clients may have seen them already."""
-        upto = self._state.interrupted()
-        return Pending((), 0) if upto is None else self._state.pending(upto=upto)
+        upto = self._state.queue.interrupted()
+        return Pending((), 0) if upto is None else self._state.queue.pending(upto=upto)
 
     def _publish(self, pending: Pending, within: timedelta) -> Published:
         now = self._clock()
@@ -385,15 +455,16 @@ class Repository:
         offline = self._offline(now)
         check_online_key(offline, self._signer())
         publisher = Publisher(
-            self._state, self._storage, self._objects, offline, self._signer(), now
+            self._state, self._storage, self._objects, offline, self._signer(), now, self._warm
         )
         return publisher.publish(pending, due)
 
     def _start_over(self, offline: Offline | None, online: Signer) -> Published:
         """Number above everything served, repair the public folder, sign everything."""
-        self._state.start_over(highest_versions(self._storage), offline)
+        now = utc(self._clock())
+        self._state.start_over(highest_versions(self._storage), offline, now)
         self._online = online
-        when = utc(self._clock()).replace("-", "").replace(":", "")
+        when = now.replace("-", "").replace(":", "")
         incident = f"{when}-{secrets.token_hex(4)}"
         repair = Repair(self._state, self._storage, self._objects, self._offline(None), incident)
         repaired = repair.run()

@@ -33,12 +33,13 @@ from indextrust.names import (
     metadata_path,
 )
 from indextrust.repository.documents import document_bytes, html_index, html_page
+from indextrust.repository.objects import ObjectStore
 from indextrust.repository.offline import Offline
 from indextrust.repository.place import PROJECT_LIST, place_object, place_pages
 from indextrust.repository.plan import TargetFile, describe, page_path
 from indextrust.repository.served import METADATA, VERSIONED
 from indextrust.repository.state import State
-from indextrust.repository.storage import FolderStorage, ObjectStore
+from indextrust.repository.storage import FolderStorage
 
 __all__ = ["Repair"]
 

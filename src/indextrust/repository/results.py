@@ -7,7 +7,7 @@ from datetime import datetime
 
 from indextrust.names import ROOT, SNAPSHOT, TARGETS, TIMESTAMP
 
-__all__ = ["Published", "RoleStatus", "Status"]
+__all__ = ["LogEntry", "Published", "RoleStatus", "Status"]
 
 
 @dataclass(frozen=True)
@@ -103,3 +103,37 @@ class Status:
     def timestamp_version(self) -> int:
         """Version of the timestamp."""
         return self.role(TIMESTAMP).version
+
+
+@dataclass(frozen=True)
+class LogEntry:
+    """One entry of the transaction log.
+
+    Args:
+        number: its place in the order; the first is 1, and none is left out.
+        time: when, ``YYYY-MM-DDTHH:MM:SSZ``.
+        who: the user, or the name that a service gave.
+        what: ``add``, ``remove``, ``yank`` or ``unyank`` of a file was asked for; ``begin`` or
+            ``publish``: a publication began, or is out; ``create``: of the repository;
+            ``restore``: by `Repository.restore` or `Repository.install`.
+        project: of the file.
+        filename: the file's own name.
+        sha256: of a file that was added.
+        reason: of a yank.
+        publication: number of the entry that began the publication that it is, or was published
+            in; None while a change waits.
+        snapshot: version of the snapshot in which it is published.
+        timestamp: version of the timestamp, likewise.
+    """
+
+    number: int
+    time: str
+    who: str
+    what: str
+    project: str | None = None
+    filename: str | None = None
+    sha256: str | None = None
+    reason: str | None = None
+    publication: int | None = None
+    snapshot: int | None = None
+    timestamp: int | None = None

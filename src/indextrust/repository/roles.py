@@ -13,7 +13,7 @@ from pathlib import Path
 
 from indextrust.errors import InputError
 from indextrust.names import BINS, ROOT, TARGETS, metadata_filename
-from indextrust.repository.storage import storing, write_new
+from indextrust.repository.disk import storing, write_new
 
 __all__ = ["SignedRoles"]
 

@@ -1,8 +1,13 @@
 """Signing: the one place where a role's bytes get their signatures.
 
-`sign_role` turns the ``signed`` part of a role into the bytes of its metadata file. It verifies
-every signature with the signer's own public key before it returns: a signer that is broken,
-or holds another key than it says, stops the publication instead of being published.
+`sign_role` turns the ``signed`` part of a role into the bytes of its metadata file, and
+`sign_payload` does so for one that is encoded already. Both verify every signature with the
+signer's own public key before they return: a signer that is broken, or holds another key than it
+says, stops the publication instead of being published.
+
+One signature after the other: with keys in memory threads gain nothing (`cryptography` holds
+Python's lock while it signs: measured), and whether a device takes several requests at a time is
+not known here.
 
 Left to others: whether the signers are the ones the role's delegation asks for, and enough of
 them (`indextrust.ceremony` for the offline roles, the publisher for the online ones); key files
@@ -23,9 +28,10 @@ from securesystemslib.signer import Key, SecretsHandler, Signature, Signer
 
 from indextrust.canonical import canonical
 from indextrust.errors import InputError, PassphraseError, SigningError
+from indextrust.repository.encode import Payload
 from indextrust.repository.keys import check_pair, load_signer
 
-__all__ = ["FILE_SCHEME", "load_online", "sign_role"]
+__all__ = ["FILE_SCHEME", "load_online", "sign_payload", "sign_role"]
 
 FILE_SCHEME = "file2"
 """URI scheme of a key file: securesystemslib's own name for it."""
@@ -65,6 +71,19 @@ def sign_role(signed: dict[str, Any], signers: Sequence[Signer]) -> bytes:
     }
     text = json.dumps(envelope, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
     return text.encode("utf-8")
+
+
+def sign_payload(payload: Payload, signer: Signer) -> bytes:
+    """Sign what is encoded already: the same bytes as `sign_role` of its tree with one signer.
+
+    Raises:
+        SigningError: as `sign_role`.
+    """
+    signature = _signature(signer, payload)
+    entry = json.dumps(
+        {"keyid": signature.keyid, "sig": signature.signature}, separators=(",", ":")
+    )
+    return b'{"signatures":[%b],"signed":%b}' % (entry.encode("utf-8"), payload)
 
 
 def load_online(uri: str, public_key: Key, secrets_handler: SecretsHandler | None = None) -> Signer:

@@ -8,7 +8,8 @@ which digest under which file name, are used from now on. A role whose ``allotte
 ``version`` was caught in an interrupted publication; it is due, under a new number.
 
 Nothing here reads whole tables on behalf of a publication: files and changes are found by
-project, targets by bin. (A snapshot lists every bin, so it reads one row for each.)
+project, targets by bin, and many of them by one statement (`indextrust.repository.bulk`). (A
+snapshot lists every bin: the first publication of a process reads one row for each.)
 
 Durability: a rollback journal and ``synchronous=EXTRA``; what a method returned from survives
 power loss, and the state is one file to copy. Times are text, UTC, and sort as they are.
@@ -18,17 +19,15 @@ Left to others: locking between processes (`Repository`), and what the rows mean
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 import sqlalchemy as sa
 
 from indextrust.distribution import DistributionFile
-from indextrust.errors import RepositoryError, RepositoryVersionError, StoreError
+from indextrust.errors import StoreError
 from indextrust.names import (
     BINS,
     ROOT,
@@ -37,15 +36,20 @@ from indextrust.names import (
     TIMESTAMP,
     NormalizedName,
 )
-from indextrust.repository import schema
-from indextrust.repository.changes import Change, decode, encode
+from indextrust.repository import bulk, schema
+from indextrust.repository.durable import fsync_folder
+from indextrust.repository.log import Log
 from indextrust.repository.offline import Offline
 from indextrust.repository.plan import ProjectPlan, RoleFile, TargetFile, describe
-from indextrust.repository.storage import fsync_folder
+from indextrust.repository.provenance import Recorded
+from indextrust.repository.queue import Queue
+from indextrust.repository.schema import Database
+from indextrust.repository.seal import Seal
 
-__all__ = ["Allotted", "Counts", "Pending", "RoleRow", "State"]
+__all__ = ["Allotted", "Counts", "RoleRow", "State"]
 
 _OFFLINE = (ROOT, TARGETS, BINS)
+_BINS_AT_A_TIME = 128
 
 
 class RoleRow(NamedTuple):
@@ -57,6 +61,7 @@ class RoleRow(NamedTuple):
     length: int
     sha256: str
     expires: str
+    mac: str = ""
 
     @property
     def file(self) -> RoleFile:
@@ -71,90 +76,77 @@ class Allotted(NamedTuple):
     versions: dict[str, int]
 
 
-class Pending(NamedTuple):
-    """Queued changes in order, and the number of the last one (0 if there are none)."""
-
-    changes: tuple[Change, ...]
-    last: int
-
-
 class Counts(NamedTuple):
     """How many there are."""
 
     projects: int
     files: int
-    queued: int
 
 
 class State:
     """The state database.
 
     Args:
-        path: its file, made by `create`.
-
-    Raises:
-        RepositoryVersionError: its tables are of another version.
-        StoreError: no such file, or not a database.
+        database: made by `create`.
+        seal: key and head of its log.
+        who: is named in the log.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._engine = schema.open_engine(path)
-        if not path.is_file():
-            raise StoreError(f"{path}: no such file")
-        with self._begin() as db:
-            version = None
-            if sa.inspect(db).has_table(schema.about.name):
-                version = db.scalar(sa.select(schema.about.c.schema_version))
-        if version != schema.VERSION:
-            raise RepositoryVersionError(
-                f"{path}: expected a state of schema version {schema.VERSION}, got {version}"
-            )
+    def __init__(self, database: Database, seal: Seal, who: str) -> None:
+        self._begin = database.begin
+        self.connected = database.connected
+        self._seal = seal
+        self.queue = Queue(self._begin, Log(self._begin, seal, who))
 
     @classmethod
-    def create(cls, path: Path, scratch: Path, offline: Offline) -> State:
+    def create(
+        cls, path: Path, scratch: Path, offline: Offline, seal: Seal, who: str, now: str
+    ) -> State:
         """Make the database, complete or not at all.
 
         Args:
             path: the file to be.
             scratch: folder on the same file system, for the unfinished file.
             offline: the verified roles of the genesis.
+            seal: key and head of its log; the head is written.
+            who: is named in the log.
+            now: the time.
 
         Raises:
             StoreError: it can't be written.
         """
         fresh = scratch / path.name
+        roots = [describe(data).sha256 for data in offline.roots.values()]
         try:
             os.close(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-            with schema.open_engine(fresh).begin() as db:
+            engine = schema.open_engine(fresh)
+            with engine.begin() as db:
                 schema.tables.create_all(db)
                 db.execute(schema.about.insert().values(schema_version=schema.VERSION))
                 online = (*offline.scheme.names(), SNAPSHOT, TIMESTAMP)
                 rows = [RoleRow(name, 0, 0, 0, "", schema.NEVER)._asdict() for name in online]
                 db.execute(schema.roles.insert(), rows)
                 _adopt(db, offline)
+                Queue(engine.begin, Log(engine.begin, seal, who)).create(db, roots, now)
             os.rename(fresh, path)
             fsync_folder(path.parent)
         except (OSError, sa.exc.SQLAlchemyError) as error:
             raise StoreError(f"can't write {path}: {error}") from error
-        return cls(path)
-
-    @contextlib.contextmanager
-    def _begin(self) -> Iterator[sa.Connection]:
-        """One transaction."""
-        try:
-            with self._engine.begin() as db:
-                yield db
-        except sa.exc.SQLAlchemyError as error:
-            cause = getattr(error, "orig", None) or error
-            raise StoreError(f"{self._path}: {cause}") from error
+        return cls(Database(path), seal, who)
 
     # -- what is published -------------------------------------------------------------------
 
-    def roles(self) -> dict[str, RoleRow]:
-        """Every role, by name."""
+    def roles(self, names: Iterable[str] | None = None) -> dict[str, RoleRow]:
+        """These roles, or (None) every role, by name."""
         with self._begin() as db:
-            return {row.name: RoleRow(*row) for row in db.execute(sa.select(schema.roles))}
+            return _roles(db, names)
+
+    def recorded(self, names: Iterable[str]) -> dict[str, Recorded]:
+        """What the rows of these roles say, for `provenance.check_rows`."""
+        return {
+            name: Recorded(row.file, row.allotted, self._seal.vouches(name, row.file, row.mac))
+            for name, row in self.roles(names).items()
+        }
 
     def role(self, name: str) -> RoleRow:
         """One role."""
@@ -176,45 +168,50 @@ class State:
             latest: those that expire later than a role signed now would: signed while the clock
                 was ahead. And those whose publication was interrupted.
         """
-        expires = schema.roles.c.expires
-        late = (expires <= by) | (expires > latest)
-        late |= schema.roles.c.allotted > schema.roles.c.version
-        query = sa.select(schema.roles.c.name).where(late, schema.roles.c.name.not_in(_OFFLINE))
         with self._begin() as db:
-            return list(db.scalars(query.order_by(schema.roles.c.name)))
+            return sorted(set(db.scalars(_due, {"by": by, "latest": latest})) - {*_OFFLINE})
 
     def projects(self) -> list[NormalizedName]:
         """All projects, sorted."""
         with self._begin() as db:
             return [NormalizedName(name) for name in db.scalars(_project_names)]
 
-    def has_project(self, project: NormalizedName) -> bool:
-        """Whether the project has a published document."""
+    def known(self, projects: Iterable[NormalizedName]) -> set[NormalizedName]:
+        """Those of `projects` that have a published document."""
         with self._begin() as db:
-            return db.scalar(_project_names.where(schema.projects.c.name == project)) is not None
+            return bulk.known_projects(db, projects)
 
     def files(self, project: NormalizedName) -> dict[str, DistributionFile]:
         """The published files of a project, by file name."""
-        query = (
-            sa.select(schema.files)
-            .where(schema.files.c.project == project)
-            .order_by(schema.files.c.filename)
-        )
+        return self.files_of([project])[project]
+
+    def files_of(
+        self, projects: Iterable[NormalizedName]
+    ) -> dict[NormalizedName, dict[str, DistributionFile]]:
+        """The published files of each project, by file name; of a new project there are none."""
         with self._begin() as db:
-            rows = db.execute(query).mappings()
-            return {row["filename"]: DistributionFile(**row) for row in rows}
+            return bulk.files_of(db, projects)
 
     def target(self, path: str) -> TargetFile | None:
         """What is signed for a target path."""
-        with self._begin() as db:
-            row = db.execute(_target_files.where(schema.targets.c.path == path)).one_or_none()
-            return None if row is None else TargetFile(*row[1:])
+        return self.targets_at([path]).get(path)
 
-    def targets(self, bin_name: str | None = None) -> dict[str, TargetFile]:
-        """What is signed for every target path of a bin, or (None) of all bins."""
-        query = _target_files
-        if bin_name is not None:
-            query = query.where(schema.targets.c.bin == bin_name)
+    def targets_at(self, paths: Iterable[str]) -> dict[str, TargetFile]:
+        """What is signed for each of these paths that is a target."""
+        with self._begin() as db:
+            return bulk.targets_at(db, paths)
+
+    def bins(self, names: Iterable[str]) -> Iterator[tuple[str, dict[str, TargetFile]]]:
+        """What is signed for every target path of each bin, a few bins at a time in memory."""
+        for piece in bulk.pieces(names, _BINS_AT_A_TIME):
+            with self._begin() as db:
+                found = bulk.targets_of(db, piece)
+            yield from found.items()
+
+    def targets(self) -> dict[str, TargetFile]:
+        """What is signed for every target path."""
+        columns = schema.targets.c
+        query = sa.select(columns.path, columns.length, columns.sha256)
         with self._begin() as db:
             return {row.path: TargetFile(*row[1:]) for row in db.execute(query)}
 
@@ -226,49 +223,11 @@ class State:
             return None if row is None else (row.filename, row.sha256)
 
     def counts(self) -> Counts:
-        """How many projects, files and queued changes there are."""
+        """How many projects and files there are."""
         with self._begin() as db:
-            waiting = schema.queue.c.publication.is_(None)
-            queued = db.scalar(sa.select(sa.func.count()).where(waiting).select_from(schema.queue))
             tables = (schema.projects, schema.files)
             counts = [db.scalar(sa.select(sa.func.count()).select_from(t)) or 0 for t in tables]
-            return Counts(counts[0], counts[1], queued or 0)
-
-    # -- what is asked for -------------------------------------------------------------------
-
-    def enqueue(self, changes: Sequence[Change], now: str) -> None:
-        """Queue changes: all of them, or none.
-
-        Raises:
-            RepositoryError: a change that the queue would not give back as it is, such as one
-                with a control character: no publication could get past it.
-        """
-        for change in changes:
-            _check_kept(change)
-        rows = [{"project": c.project, "change": encode(c), "queued": now} for c in changes]
-        if rows:
-            with self._begin() as db:
-                db.execute(schema.queue.insert(), rows)
-
-    def pending(self, *, project: NormalizedName | None = None, upto: int | None = None) -> Pending:
-        """Queued changes in order: all, or those of a project, or those up to a row."""
-        query = sa.select(schema.queue.c.id, schema.queue.c.change).where(
-            schema.queue.c.publication.is_(None)
-        )
-        if project is not None:
-            query = query.where(schema.queue.c.project == project)
-        if upto is not None:
-            query = query.where(schema.queue.c.id <= upto)
-        with self._begin() as db:
-            rows = db.execute(query.order_by(schema.queue.c.id)).all()
-        return Pending(tuple(decode(row.change) for row in rows), rows[-1].id if rows else 0)
-
-    def interrupted(self) -> int | None:
-        """Last queue row of the publications that did not finish; None if all did."""
-        query = sa.select(sa.func.max(schema.publications.c.last_change))
-        with self._begin() as db:
-            last: int | None = db.scalar(query.where(schema.publications.c.finished.is_(None)))
-            return last
+            return Counts(*counts)
 
     # -- publication -------------------------------------------------------------------------
 
@@ -289,30 +248,19 @@ class State:
         names = sorted(names)
         bound = [{"role": name} for name in names]
         with self._begin() as db:
-            for file in files:
-                _use(db, file)
+            bulk.use(db, files)
             more = schema.roles.update().where(schema.roles.c.name == sa.bindparam("role"))
             if bound:
                 db.execute(more.values(allotted=schema.roles.c.allotted + 1), bound)
-            rows = db.execute(sa.select(schema.roles.c.name, schema.roles.c.allotted)).all()
-            wanted = set(names)
-            versions = {row.name: row.allotted for row in rows if row.name in wanted}
-            row = db.execute(
-                schema.publications.insert().values(
-                    started=now,
-                    last_change=last,
-                    snapshot=versions.get(SNAPSHOT),
-                    timestamp=versions.get(TIMESTAMP),
-                )
-            ).inserted_primary_key
-            publication = int(row[0]) if row else 0
+            versions = {name: row.allotted for name, row in _roles(db, names).items()}
+            publication = self.queue.begin(db, last, versions, now)
         return Allotted(publication, versions)
 
     def finish(
         self,
         publication: int,
         signed: Mapping[str, tuple[RoleFile, str]],
-        plans: Iterable[ProjectPlan],
+        plans: Collection[ProjectPlan],
         bin_of: Callable[[str], str],
         now: str,
     ) -> None:
@@ -327,32 +275,33 @@ class State:
         """
         with self._begin() as db:
             rows = [
-                {"role": name, **file._asdict(), "expires": expires}
+                {
+                    "role": name,
+                    **file._asdict(),
+                    "expires": expires,
+                    "mac": self._seal.mac_of(name, file),
+                }
                 for name, (file, expires) in signed.items()
             ]
             if rows:
                 update = schema.roles.update().where(schema.roles.c.name == sa.bindparam("role"))
                 db.execute(update, rows)
-            for plan in plans:
-                _store(db, plan, bin_of)
-            last = sa.select(schema.publications.c.last_change).where(
-                schema.publications.c.id == publication
-            )
-            mine = schema.queue.c.publication.is_(None) & (
-                schema.queue.c.id <= last.scalar_subquery()
-            )
-            db.execute(schema.queue.update().where(mine).values(publication=publication))
-            unfinished = schema.publications.c.finished.is_(None) & (
-                schema.publications.c.id <= publication
-            )
-            db.execute(schema.publications.update().where(unfinished).values(finished=now))
+            bulk.store(db, plans, bin_of)
+            files = {name: file for name, (file, _) in signed.items()}
+            head = self.queue.end(db, publication, files, now)
+        self.queue.log.keep(head)
 
-    def start_over(self, highest: Mapping[str, int], offline: Offline | None) -> None:
+    def start_over(self, highest: Mapping[str, int], offline: Offline | None, now: str) -> None:
         """Make every online role due, under numbers above `highest`.
 
         Args:
             highest: the highest version of each role that was found to be served.
             offline: new offline roles to publish along, if any.
+            now: the time.
+
+        Raises:
+            AlteredStateError: the log was altered. (That it is an older copy is no reason: an
+                operator who restores may have no other.)
         """
         online = schema.roles.c.name.not_in(_OFFLINE)
         with self._begin() as db:
@@ -362,23 +311,30 @@ class State:
                 db.execute(schema.roles.update().where(lower).values(allotted=version))
             if offline is not None:
                 _adopt(db, offline)
-
-
-def _check_kept(change: Change) -> None:
-    """Refuse a change that does not survive the queue. Raises RepositoryError."""
-    try:
-        kept = decode(encode(change)) == change
-    except (StoreError, ValueError, TypeError):
-        kept = False
-    if not kept:
-        raise RepositoryError(
-            f"{change.filename!r} can't be queued: a text in its change has a character that "
-            f"the queue does not keep: {str(change)[:500]!r}"
-        )
+            head = self.queue.restart(db, now)
+        self.queue.log.keep(head)
 
 
 _project_names = sa.select(schema.projects.c.name).order_by(schema.projects.c.name)
-_target_files = sa.select(schema.targets.c.path, schema.targets.c.length, schema.targets.c.sha256)
+
+
+_due = sa.union_all(  # by an index each: together they would read every row
+    sa.select(schema.roles.c.name).where(schema.roles.c.expires <= sa.bindparam("by")),
+    sa.select(schema.roles.c.name).where(schema.roles.c.expires > sa.bindparam("latest")),
+    sa.select(schema.roles.c.name).where(schema.is_interrupted),
+)
+
+
+def _roles(db: sa.Connection, names: Iterable[str] | None) -> dict[str, RoleRow]:
+    query = sa.select(schema.roles)
+    if names is None:
+        return {row.name: RoleRow(*row) for row in db.execute(query).all()}
+    rows = (
+        row
+        for piece in bulk.pieces(names)
+        for row in db.execute(query.where(schema.roles.c.name.in_(piece))).all()
+    )
+    return {row.name: RoleRow(*row) for row in rows}
 
 
 def _adopt(db: sa.Connection, offline: Offline) -> None:
@@ -392,35 +348,3 @@ def _adopt(db: sa.Connection, offline: Offline) -> None:
         length, sha256 = describe(role.data)
         row = RoleRow(name, role.version, role.version, length, sha256, role.expires)
         db.execute(schema.roles.insert().values(row._asdict()))
-
-
-def _use(db: sa.Connection, file: DistributionFile) -> None:
-    """Record that a file name stands for one digest, for good.
-
-    Raises:
-        RepositoryError: it stands for another one: the queue was altered.
-    """
-    folded = file.filename.lower()
-    used = db.scalar(sa.select(schema.used.c.sha256).where(schema.used.c.folded == folded))
-    if used is None:
-        row = {"folded": folded, "filename": file.filename, "sha256": file.sha256}
-        db.execute(schema.used.insert().values(row))
-    elif used != file.sha256:
-        raise RepositoryError(
-            f"{file.filename} is queued with sha256 {file.sha256}, and was published with {used}"
-        )
-
-
-def _store(db: sa.Connection, plan: ProjectPlan, bin_of: Callable[[str], str]) -> None:
-    """Bring a project's rows to what was published of it."""
-    if db.scalar(_project_names.where(schema.projects.c.name == plan.project)) is None:
-        db.execute(schema.projects.insert().values(name=plan.project))
-    for file in (*plan.removed, *plan.changed):
-        db.execute(schema.files.delete().where(schema.files.c.filename == file.filename))
-    for file in (*plan.added, *plan.changed):
-        db.execute(schema.files.insert().values(dataclasses.asdict(file)))
-    for path in (*plan.drop, *plan.put):
-        db.execute(schema.targets.delete().where(schema.targets.c.path == path))
-    for path, target in plan.put.items():
-        row = {"path": path, "bin": bin_of(path), **target._asdict()}
-        db.execute(schema.targets.insert().values(row))

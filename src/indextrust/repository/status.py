@@ -35,13 +35,15 @@ def make_status(state: State, scheme: BinScheme, storage: FolderStorage, now: da
     first = min((rows[name] for name in scheme.names()), key=lambda row: row.expires)
     shown = [rows[name] for name in (ROOT, TARGETS, BINS, SNAPSHOT, TIMESTAMP)]
     roles = tuple(map(_role, (*shown, first)))
-    interrupted = state.interrupted() is not None
     warnings = [text for role in roles if (text := _warning(role, now)) is not None]
-    if interrupted:
-        warnings.append("a publication was interrupted: publish completes it")
+    queued, interrupted = 0, False
     try:
+        ledger = state.queue.ledger()
+        queued, interrupted = len(ledger.waiting), ledger.begun > 0
+        if interrupted:
+            warnings.append("a publication was interrupted: publish completes it")
         check_unchanged(state, storage)
-    except RepositoryError as error:
+    except RepositoryError as error:  # an altered log, or another timestamp
         warnings.append(str(error))
     if ahead := [
         name for name in (SNAPSHOT, TIMESTAMP, *scheme.names()) if _ahead(rows[name], now)
@@ -56,7 +58,7 @@ def make_status(state: State, scheme: BinScheme, storage: FolderStorage, now: da
         scheme.count,
         counts.projects,
         counts.files,
-        counts.queued,
+        queued,
         interrupted,
         tuple(warnings),
     )

@@ -1,11 +1,20 @@
 """Files on disk: complete and durable, or not there.
 
-Guarantees, for every write:
+Guarantees, for every write to the public folder:
 
-1. The bytes go to a fresh file in the scratch folder, are fsynced, and only then get their
-   name, by rename or link. A reader or a crash never meets half a file.
-2. The folders that got a new name are fsynced by `FolderStorage.sync`; the publisher calls it
-   before anything refers to the new files.
+1. The bytes go to a fresh file in the scratch folder. `FolderStorage.sync` makes the bytes of all
+   such files durable at once, then gives them their names, in the order in which they were
+   written, then makes the names durable. So nothing is visible before `sync`, the publisher
+   calls it before anything refers to the new files, and neither a reader nor a power failure
+   leaves half a file under a name.
+2. The exception are metadata files under a version number (`write_numbered`): they are written
+   under their name, and bytes and name become durable together, which spares half of the waiting.
+   A kill or a power failure may leave half of one behind. That is harmless because of how numbers
+   are given: the number was used up in the state, durably, before the file was begun, so it is
+   never written again, and what refers to it (snapshot, timestamp) comes after a `sync` that
+   never was. It is garbage that no reader asks for. A hash-prefixed name, in contrast, comes back
+   with the same bytes when an interrupted publication is done again, and half a file under it
+   would be in the way: those are never written like this.
 3. A file whose name carries a version or a hash is never given other bytes.
 4. No write and no removal goes through a symbolic link below the public folder.
 
@@ -24,147 +33,34 @@ import errno
 import hashlib
 import os
 import secrets
-import shutil
 import stat
 from collections.abc import Iterator
-from io import BufferedReader, BufferedWriter
+from io import BufferedWriter
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from indextrust.errors import DistributionError, StoreError
+from indextrust.repository.disk import (
+    CHUNK,
+    NEW,
+    copy_bytes,
+    expect,
+    fresh_file,
+    open_regular,
+    read_bounded,
+    storing,
+)
+from indextrust.repository.durable import Batch
 
-__all__ = [
-    "FolderStorage",
-    "ObjectStore",
-    "fsync_folder",
-    "open_regular",
-    "read_bounded",
-    "storing",
-    "sweep",
-    "write_new",
-]
+if TYPE_CHECKING:
+    from indextrust.repository.objects import ObjectStore
 
-_CHUNK = 1 << 20
+__all__ = ["FolderStorage"]
+
 MAX_TARGET = 16_000_000_000
 """Bytes of the largest target that a client takes (`indextrust.trust.Limits.target_length`)."""
 
 _NO_HARD_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
-
-
-@contextlib.contextmanager
-def storing(what: str) -> Iterator[None]:
-    """Turn an `OSError` in the block into a `StoreError` that says what was tried.
-
-    Args:
-        what: the attempt, as in ``write /srv/index/public``.
-    """
-    try:
-        yield
-    except OSError as error:
-        raise StoreError(f"can't {what}: {error.strerror or error}") from error
-
-
-def open_regular(path: Path) -> BufferedReader:
-    """Open an existing regular file for reading; a symbolic link is not followed.
-
-    Raises:
-        DistributionError: a symbolic link, a folder, a device, a pipe.
-        StoreError: it can't be opened.
-    """
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    try:
-        descriptor = os.open(path, flags)
-    except OSError as error:
-        if error.errno == errno.ELOOP:
-            raise DistributionError(f"{path} is a symbolic link: give the file itself") from None
-        raise StoreError(f"can't read {path}: {error.strerror}") from error
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise DistributionError(f"{path} is not a regular file")
-    return os.fdopen(descriptor, "rb")
-
-
-def read_bounded(path: Path, limit: int) -> bytes | None:
-    """The bytes of a regular file; None if there is none, or more than `limit` bytes.
-
-    Raises nothing, whatever a hostile hand has put at `path`.
-    """
-    try:
-        with open_regular(path) as file:
-            data = file.read(limit + 1)
-    except (DistributionError, StoreError, OSError):
-        return None
-    return data if len(data) <= limit else None
-
-
-def fsync_folder(folder: Path) -> None:
-    """Make the names in `folder` durable."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-@contextlib.contextmanager
-def _fresh(scratch: Path) -> Iterator[tuple[Path, BufferedWriter]]:
-    """A new file to write; fsynced and closed after the block, deleted if the block fails."""
-    path = scratch / secrets.token_hex(16)
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    with os.fdopen(os.open(path, flags, 0o644), "wb") as file:
-        try:
-            yield path, file
-            file.flush()
-            os.fsync(file.fileno())
-        except BaseException:
-            path.unlink(missing_ok=True)
-            raise
-
-
-def write_new(path: Path, data: bytes) -> None:
-    """Write a small file durably; if it exists, it must have the same bytes.
-
-    Args:
-        path: its folder must exist.
-        data: the content.
-
-    Raises:
-        StoreError: other bytes are there, or the write failed.
-    """
-    with storing(f"write {path}"):
-        with _fresh(path.parent) as (fresh, file):
-            file.write(data)
-        try:
-            os.link(fresh, path)
-        except FileExistsError:
-            _expect(path, data)
-        finally:
-            fresh.unlink()
-        fsync_folder(path.parent)
-
-
-def sweep(folder: Path) -> None:
-    """Empty a scratch folder of what a killed process left; create it if missing."""
-    with storing(f"write {folder}"):
-        folder.mkdir(mode=0o700, exist_ok=True)
-        for entry in os.scandir(folder):
-            if entry.is_dir(follow_symlinks=False):
-                shutil.rmtree(entry.path)
-            else:
-                os.unlink(entry.path)
-
-
-def _expect(path: Path, data: bytes) -> None:
-    if read_bounded(path, len(data)) != data:
-        raise StoreError(f"{path} exists with other bytes, and is never overwritten")
-
-
-def _copy(source: BufferedReader, target: BufferedWriter) -> str:
-    """Copy all bytes and return their SHA-256."""
-    digest = hashlib.sha256()
-    while chunk := source.read(_CHUNK):
-        digest.update(chunk)
-        target.write(chunk)
-    return digest.hexdigest()
 
 
 def _expect_folder(folder: Path) -> None:
@@ -173,88 +69,12 @@ def _expect_folder(folder: Path) -> None:
         raise StoreError(f"{folder} is not a folder of ours")
 
 
-class ObjectStore:
-    """Private copies of everything that was ever added, by SHA-256.
-
-    Args:
-        folder: created if missing, for its owner alone.
-        scratch: folder for unfinished files, on the same file system.
-    """
-
-    def __init__(self, folder: Path, scratch: Path) -> None:
-        self._folder = folder
-        self._scratch = scratch
-
-    def path(self, sha256: str) -> Path:
-        """Where an object lies: ``ab/abcd…``, so that no folder gets millions of names."""
-        return self._folder / sha256[:2] / sha256
-
-    def take_in(self, path: Path, most: int) -> Path:
-        """Copy somebody's file into the scratch folder, under its own name in a new folder.
-
-        What is inspected afterwards is the copy, and the copy is what is stored, even if
-        somebody writes to the original meanwhile.
-
-        Args:
-            path: a regular file.
-            most: bytes; a larger file is not copied at all.
-
-        Raises:
-            DistributionError: not a regular file, or too large.
-            StoreError: it can't be read or copied.
-        """
-        folder = self._scratch / secrets.token_hex(16)
-        with open_regular(path) as source, storing(f"copy {path} to {folder}"):
-            size = os.fstat(source.fileno()).st_size
-            if size > most:
-                raise DistributionError(f"{path}: {size} bytes, more than {most}")
-            folder.mkdir()
-            with _fresh(folder) as (fresh, file):
-                _copy(source, file)
-            os.rename(fresh, folder / path.name)
-        return folder / path.name
-
-    def keep(self, copy: Path, sha256: str) -> None:
-        """Move a file of the scratch folder into the store.
-
-        Raises:
-            StoreError: it could not be stored.
-        """
-        place = self.path(sha256)
-        with storing(f"write {place}"):
-            for folder in (self._folder, place.parent):
-                folder.mkdir(mode=0o700, exist_ok=True)
-            os.rename(copy, place)
-            for folder in (place.parent, self._folder, self._folder.parent):
-                fsync_folder(folder)
-
-    def keep_bytes(self, data: bytes) -> str:
-        """Store `data` and return its SHA-256. Raises StoreError."""
-        sha256 = hashlib.sha256(data).hexdigest()
-        with storing(f"write {self._scratch}"), _fresh(self._scratch) as (fresh, file):
-            file.write(data)
-        self.keep(fresh, sha256)
-        return sha256
-
-    def read(self, sha256: str) -> bytes:
-        """A small object's bytes.
-
-        Raises:
-            StoreError: missing, or altered.
-        """
-        path = self.path(sha256)
-        with storing(f"read {path}"):
-            data = path.read_bytes()
-        if hashlib.sha256(data).hexdigest() != sha256:
-            raise StoreError(f"{path} is damaged: its bytes are not those of its name")
-        return data
-
-
 class FolderStorage:
     """The public folder: what any static web server serves.
 
-    Names are POSIX paths below `public`, built by `indextrust.names`. Every method raises
-    `StoreError` if the disk refuses, and leaves the old file intact.
+    Names are POSIX paths below `public`, built by `indextrust.names`. What is written gets its
+    name, and is durable, after `sync`. Every method raises `StoreError` if the disk refuses, and
+    leaves the old file intact.
 
     Args:
         public: the folder; created if missing.
@@ -266,7 +86,10 @@ class FolderStorage:
         self.public = public
         self._scratch = scratch
         self._quarantine = quarantine
-        self._unsynced: set[Path] = set()
+        self._written = Batch(scratch)
+        self._waiting: dict[Path, Path] = {}  # name to be: its bytes, in the scratch folder
+        self._linked: set[Path] = set()  # those of them that may be a second name of one file
+        self._folders: set[str] = set()  # known to be no symbolic links since the last `sync`
 
     def write_once(self, name: str, data: bytes) -> None:
         """Write a file that stays as it is from now on; the same bytes there already are fine.
@@ -275,14 +98,43 @@ class FolderStorage:
             StoreError: other bytes are there.
         """
         path = self._place(name)
-        if os.path.lexists(path):
-            _expect(path, data)
+        there = self._waiting.get(path, path)
+        if os.path.lexists(there):
+            expect(there, data)
         else:
-            self._write(path, data)
+            self._name(self._write(name, data), path)
+
+    def write_numbered(self, name: str, data: bytes) -> None:
+        """Write a file under a version number that was used up for it, and for nothing before.
+
+        It has its name at once (the module says why).
+
+        Raises:
+            StoreError: other bytes are there.
+        """
+        path = self._place(name)
+        with storing(f"write {path}"):
+            try:
+                self._create(path, data)
+            except FileExistsError:
+                expect(path, data)
+            else:
+                self._written.add_folder(path.parent)
 
     def replace(self, name: str, data: bytes) -> None:
         """Write a file whose bytes change with time; its readers see the old or the new one."""
-        self._write(self._place(name), data)
+        self._name(self._write(name, data), self._place(name))
+
+    def prepare(self, name: str, data: bytes) -> Path:
+        """Write the bytes of a file that is to be replaced later, by `replace_prepared`.
+
+        `sync` makes them durable and gives them no name.
+        """
+        return self._write(name, data)
+
+    def replace_prepared(self, name: str, prepared: Path) -> None:
+        """`replace` with what `prepare` wrote."""
+        self._name(prepared, self._place(name))
 
     def copy_once(self, name: str, objects: ObjectStore, sha256: str) -> None:
         """Copy an object to a hash-prefixed name; nothing to do if it is there already.
@@ -294,20 +146,22 @@ class FolderStorage:
             StoreError: the object is missing or damaged, or something else is there.
         """
         path, source = self._place(name), objects.path(sha256)
+        there = self._waiting.get(path, path)
         with storing(f"copy {source} to {path}"):
-            if os.path.lexists(path):
-                there = path.lstat()
-                if not stat.S_ISREG(there.st_mode) or there.st_size != source.stat().st_size:
+            if os.path.lexists(there):
+                found = there.lstat()
+                if not stat.S_ISREG(found.st_mode) or found.st_size != source.stat().st_size:
                     raise StoreError(f"{path} exists with other bytes, and is never overwritten")
                 return
-            with open_regular(source) as original, _fresh(self._scratch) as (fresh, file):
-                if _copy(original, file) != sha256:
+            with open_regular(source) as original, self._fresh() as (fresh, file):
+                if copy_bytes(original, file) != sha256:
                     raise StoreError(f"{source} is damaged: its bytes are not those of its name")
-            self._name(fresh, path)
+        self._name(fresh, path)
 
     def link(self, name: str, existing: str) -> None:
         """Give the file `existing` (a hash-prefixed name) the plain name `name` as well."""
-        path, source = self._place(name), self.public / existing
+        path, named = self._place(name), self.public / existing
+        source = self._waiting.get(named, named)
         fresh = self._scratch / secrets.token_hex(16)
         with storing(f"write {path}"):
             try:
@@ -315,10 +169,10 @@ class FolderStorage:
             except OSError as error:
                 if error.errno not in _NO_HARD_LINKS:
                     raise
-                with open_regular(source) as original, _fresh(self._scratch) as (fresh, file):
-                    _copy(original, file)
-            self._name(fresh, path)
-            fresh.unlink(missing_ok=True)  # rename() of two names of one file does nothing
+                with open_regular(source) as original, self._fresh() as (fresh, file):
+                    copy_bytes(original, file)
+        self._linked.add(fresh)
+        self._name(fresh, path)
 
     def remove(self, name: str) -> None:
         """Take a name away; fine if it is gone already.
@@ -334,6 +188,7 @@ class FolderStorage:
                     return
                 _expect_folder(folder)
             path.unlink(missing_ok=True)
+            self._written.add_folder(path.parent)
 
     def matches(self, name: str, length: int, sha256: str) -> bool:
         """Whether `name` is a regular file of these bytes. One of another size is not read."""
@@ -353,7 +208,7 @@ class FolderStorage:
             with open_regular(self.public / name) as file:
                 if not least <= os.fstat(file.fileno()).st_size <= most:
                     return None
-                while length <= most and (chunk := file.read(_CHUNK)):
+                while length <= most and (chunk := file.read(CHUNK)):
                     length += len(chunk)
                     digest.update(chunk)
         except (DistributionError, StoreError, OSError):
@@ -374,6 +229,10 @@ class FolderStorage:
     def exists(self, name: str) -> bool:
         """Whether anything has this name: a file, or what a hostile hand put there."""
         return os.path.lexists(self.public / name)
+
+    def size(self, name: str) -> int | None:
+        """Bytes of a regular file; None if there is none."""
+        return (self.public / name).lstat().st_size if self.is_file(name) else None
 
     def is_file(self, name: str) -> bool:
         """Whether `name` is a regular file, and no link to one."""
@@ -397,34 +256,73 @@ class FolderStorage:
             place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             os.rename(path, place)
 
+    def abandon(self) -> None:
+        """Forget what was written since the last `sync`: the scratch folder is emptied."""
+        self._written.abandon()
+        self._waiting.clear()
+        self._linked.clear()
+        self._folders.clear()
+
     def sync(self) -> None:
-        """Make every name given so far durable."""
+        """Make everything written so far durable, and give it its names."""
+        waiting, self._waiting = self._waiting, {}
         with storing(f"write {self.public}"):
-            for folder in sorted(self._unsynced):
-                fsync_folder(folder)
-        self._unsynced.clear()
+            self._written.sync()
+            for path, fresh in waiting.items():
+                self._written.rename(fresh, path)
+                if fresh in self._linked:  # rename() of two names of one file does nothing
+                    fresh.unlink(missing_ok=True)
+            self._linked.clear()
+            self._written.sync()
+        self._folders.clear()
 
     def _place(self, name: str) -> Path:
         """The path of `name`, its folders made; none of them may be a symbolic link."""
-        folder = self.public
-        parts = name.split("/")
-        with storing(f"write {self.public / name}"):
-            for part in ["", *parts[:-1]]:
+        path, folder = self.public / name, self.public
+        if name.rpartition("/")[0] in self._folders:
+            return path
+        with storing(f"write {path}"):
+            for part in ["", *name.split("/")[:-1]]:
                 folder = folder / part
                 try:
                     folder.mkdir()
-                    self._unsynced.add(folder.parent)
+                    self._written.add_folder(folder.parent)
                 except FileExistsError:
                     if folder != self.public:
                         _expect_folder(folder)
-        return folder / parts[-1]
+        self._folders.add(name.rpartition("/")[0])
+        return path
 
-    def _write(self, path: Path, data: bytes) -> None:
-        with storing(f"write {path}"):
-            with _fresh(self._scratch) as (fresh, file):
-                file.write(data)
-            self._name(fresh, path)
+    def _write(self, name: str, data: bytes) -> Path:
+        """A file in the scratch folder, not durable yet."""
+        fresh = self._scratch / secrets.token_hex(16)
+        with storing(f"write {self.public / name}"):
+            self._create(fresh, data)
+        return fresh
+
+    def _create(self, path: Path, data: bytes) -> None:
+        """A new file, not durable yet; deleted again if the disk refuses. Raises OSError."""
+        self._written.begin()
+        descriptor = os.open(path, NEW, 0o644)
+        try:
+            left = memoryview(data)
+            while left:
+                left = left[os.write(descriptor, left) :]
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
+        finally:
+            os.close(descriptor)
+        self._written.add(path)
+
+    @contextlib.contextmanager
+    def _fresh(self) -> Iterator[tuple[Path, BufferedWriter]]:
+        self._written.begin()
+        with fresh_file(self._scratch, durable=False) as (fresh, file):
+            yield fresh, file
+        self._written.add(fresh)
 
     def _name(self, fresh: Path, path: Path) -> None:
-        os.replace(fresh, path)
-        self._unsynced.add(path.parent)
+        """Have `sync` rename a file; the bytes that waited for the name before are dropped."""
+        self._waiting.pop(path, None)
+        self._waiting[path] = fresh

@@ -1,0 +1,487 @@
+"""`make bench-repository`: what it costs to publish, beside python-tuf's Metadata API.
+
+16,384 succinct bins and a snapshot of versions only, as PEP 458 has it. The index is synthetic: its
+files are rows and its targets have no bytes, which publishing never reads again anyway. (The files
+that a measured publication adds are real ones of a few bytes.) A publication of a file changes two
+targets, the file and its project's document: on both sides, and so does `FLOOR`.
+
+python-tuf is used as its own examples use it (``examples/repository``): every role a `Metadata`
+object in memory, changed, given a new version, signed, serialised, written. Its serialiser is
+asked for compact JSON, so that both sides write bytes of one length. All write through one
+storage of ours, so they have one policy of durability: everything durable, then the timestamp.
+
+The floor signs, writes and makes durable the very bytes that ours wrote, encoded before.
+
+The index is built in a process of its own for each run and side, which tells the peak memory. All
+runs are interleaved; figures are wall-clock medians with the spread. `ROWS` says what each row is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import gc
+import hashlib
+import itertools
+import json
+import shutil
+import sqlite3
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from securesystemslib.signer import CryptoSigner
+from tuf.api.metadata import (
+    Metadata,
+    MetaFile,
+    Snapshot,
+    SuccinctRoles,
+    TargetFile,
+    Targets,
+    Timestamp,
+)
+from tuf.api.serialization.json import JSONSerializer
+
+from indextrust.ceremony import BinScheme, genesis
+from indextrust.distribution import DistributionFile
+from indextrust.names import ROOT, SNAPSHOT, TIMESTAMP, NormalizedName, document_path, file_path
+from indextrust.repository import Repository, encode, plan, signing
+from indextrust.repository.changes import Add
+from indextrust.repository.disk import sweep
+from indextrust.repository.documents import document_bytes
+from indextrust.repository.objects import ObjectStore
+from indextrust.repository.offline import verify
+from indextrust.repository.seal import Seal, make_key
+from indextrust.repository.state import State
+from indextrust.repository.storage import FolderStorage
+
+SCHEME = BinScheme.of(16_384)
+PER_PROJECT = 20
+BATCH, BATCH_PROJECTS = 1_000, 400
+START = datetime(2026, 1, 31, 12, tzinfo=UTC)
+SIZE = 10_000
+
+ROWS: dict[str, tuple[float | None, str]] = {
+    "one publish": (10, "encode, sign and write: a new file"),
+    "1,000 files": (4, "the same for 1,000 new files in 400 projects"),
+    "renew all": (10, "the same for every bin, its targets unchanged"),
+    "first build": (2.5, "from a list of files to all bins, written; ours reads it from SQLite"),
+    "first build, peak MiB": (2, "memory of that process"),
+    "one publish, whole": (
+        4,
+        "`Repository.publish`: database, log, documents, pages, gate as well",
+    ),
+    "1,000 files, whole": (3, "the same"),
+    "renew all, whole": (8, "`Repository.renew`"),
+    "one publish, gate": (None, "part of the whole: reading it as a client does"),
+    "1,000 files, gate": (None, "the same"),
+    "renew all, gate": (None, "the same"),
+    "one publish, floor": (None, "sign, write and sync the same bytes; no encoding, no checks"),
+    "1,000 files, floor": (None, "the same"),
+    "renew all, floor": (None, "the same"),
+}
+"""Row: how many times less than python-tuf is wanted (None: no claim), and what is measured."""
+
+
+def digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def listing(files: int) -> Iterator[DistributionFile]:
+    """The files of the index: 20 for each project."""
+    for number in range(files):
+        project = NormalizedName(f"project-{number // PER_PROJECT:06d}")
+        version = f"{number % PER_PROJECT}.0"
+        name = f"{project.replace('-', '_')}-{version}.tar.gz"
+        yield DistributionFile(
+            project, name, version, SIZE, digest(name), "2026-01-01T00:00:00Z", None, None, None
+        )
+
+
+def targets_of(files: Iterable[DistributionFile], salt: str = "") -> dict[str, plan.TargetFile]:
+    """Targets of `files`, and a document of each project, of which only the hash is made up."""
+    found = {}
+    for file in files:
+        found[file_path(file.project, file.filename)] = plan.TargetFile(file.size, file.sha256)
+        path = document_path(file.project)
+        found.setdefault(path, plan.TargetFile(SIZE, digest(path + salt)))
+    return found
+
+
+def additions(run: str, count: int, projects: int) -> list[DistributionFile]:
+    """New files for a measured publication; their bytes are their names."""
+    made = []
+    for number in range(count):
+        project = NormalizedName(f"project-{number % projects:06d}")
+        version = f"{100 + number // projects}.{run}"
+        name = f"{project.replace('-', '_')}-{version}.tar.gz"
+        time_ = "2026-01-31T12:00:00Z"
+        made.append(
+            DistributionFile(
+                project, name, version, len(name), digest(name), time_, None, None, None
+            )
+        )
+    return made
+
+
+def by_bin(targets: dict[str, plan.TargetFile]) -> dict[str, dict[str, plan.TargetFile]]:
+    found: dict[str, dict[str, plan.TargetFile]] = {}
+    for path, target in targets.items():
+        found.setdefault(SCHEME.bin_of(path), {})[path] = target
+    return found
+
+
+class Disk:
+    """Where a side writes: ours, its policy of durability included."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(exist_ok=True)
+        sweep(folder / "incoming")
+        self.storage = FolderStorage(folder / "public", folder / "incoming", folder / "quarantine")
+
+    def write(self, name: str, version: int, data: bytes) -> None:
+        self.storage.write_numbered(f"metadata/{version}.{name}.json", data)
+
+    def publish(self, timestamp: bytes) -> None:
+        prepared = self.storage.prepare("metadata/timestamp.json", timestamp)
+        self.storage.sync()
+        self.storage.replace_prepared("metadata/timestamp.json", prepared)
+        self.storage.sync()
+
+
+class Theirs:
+    """An index in python-tuf's objects."""
+
+    def __init__(self, files: int, signer: CryptoSigner, folder: Path) -> None:
+        self.signer, self.disk = signer, Disk(folder)
+        self.serializer = JSONSerializer(compact=True)
+        self.expires = START.replace(tzinfo=UTC) + timedelta(days=1)
+        succinct = SuccinctRoles([signer.public_key.keyid], 1, SCHEME.bits, "bin")
+        self.bins = {name: Metadata(Targets(expires=self.expires)) for name in succinct.get_roles()}
+        self.bin_of = succinct.get_role_for_target
+        self.snapshot = Metadata(Snapshot(expires=self.expires))
+        self.snapshot.signed.meta |= {f"{name}.json": MetaFile(1) for name in self.bins}
+        self.timestamp = Metadata(Timestamp(expires=self.expires))
+        signed = (self.snapshot.signed, self.timestamp.signed)
+        for role in (*signed, *(metadata.signed for metadata in self.bins.values())):
+            role.version = 0
+        self.add(targets_of(listing(files)))
+
+    def add(self, targets: dict[str, plan.TargetFile]) -> set[str]:
+        touched = set()
+        for path, target in targets.items():
+            name = self.bin_of(path)
+            hashes = {"sha256": target.sha256}
+            self.bins[name].signed.targets[path] = TargetFile(target.length, hashes, path)
+            touched.add(name)
+        return touched
+
+    def _sign(self, metadata: Metadata[Any]) -> bytes:
+        metadata.signed.version += 1
+        metadata.signed.expires = self.expires
+        metadata.sign(self.signer)
+        return metadata.to_bytes(self.serializer)
+
+    def publish(self, touched: Iterable[str]) -> None:
+        for name in touched:
+            data = self._sign(self.bins[name])
+            version = self.bins[name].signed.version
+            self.disk.write(name, version, data)
+            self.snapshot.signed.meta[f"{name}.json"].version = version
+        data = self._sign(self.snapshot)
+        self.disk.write(SNAPSHOT, self.snapshot.signed.version, data)
+        self.timestamp.signed.snapshot_meta = MetaFile(
+            self.snapshot.signed.version, len(data), {"sha256": hashlib.sha256(data).hexdigest()}
+        )
+        self.disk.publish(self._sign(self.timestamp))
+
+
+class Ours:
+    """The same with our encoder, signing and storage, from rows in memory; and its floor."""
+
+    def __init__(self, files: int, signer: CryptoSigner, folder: Path) -> None:
+        self.signer, self.disk = signer, Disk(folder)
+        self.expires = plan.utc(START + timedelta(days=1))
+        self.bins: dict[str, dict[str, plan.TargetFile]] = {name: {} for name in SCHEME.names()}
+        self.bins.update(by_bin(targets_of(listing(files))))
+        self.versions = dict.fromkeys((*self.bins, SNAPSHOT, TIMESTAMP), 0)
+        nothing = dict.fromkeys(self.bins, plan.RoleFile(0, 0, ""))
+        self.listed = encode.SnapshotList(nothing, hashes=False)
+        self.payloads: dict[str, bytes] = {}
+
+    def _write(self, name: str, payload: encode.Payload) -> plan.RoleFile:
+        self.payloads[name] = payload
+        data = signing.sign_payload(payload, self.signer)
+        self.disk.write(name, self.versions[name], data)
+        return plan.RoleFile(self.versions[name], *plan.describe(data))
+
+    def publish(self, payloads: Iterable[tuple[str, encode.Payload]]) -> None:
+        """Sign and write the payloads of bins, which are made as this goes on."""
+        self.payloads = {}
+        signed = {name: self._write(name, payload) for name, payload in payloads}
+        self.listed = self.listed.changed(signed)
+        self.versions[SNAPSHOT] += 1
+        payload = self.listed.payload(self.versions[SNAPSHOT], self.expires)
+        snapshot = self._write(SNAPSHOT, payload)
+        self.versions[TIMESTAMP] += 1
+        tree = plan.timestamp_role(self.versions[TIMESTAMP], self.expires, snapshot)
+        self.disk.publish(signing.sign_role(tree, [self.signer]))
+
+    def add(self, targets: dict[str, plan.TargetFile]) -> Iterator[tuple[str, encode.Payload]]:
+        for name, new in by_bin(targets).items():
+            self.bins[name].update(new)
+            self.versions[name] += 1
+            yield name, encode.bin_payload(self.versions[name], self.expires, self.bins[name])
+
+    def renew(self) -> Iterator[tuple[str, encode.Payload]]:
+        for name in self.bins:
+            old = self.versions[name]
+            self.versions[name] += 1
+            data = self.disk.storage.read(f"metadata/{old}.{name}.json", 1 << 30)
+            payload = data and encode.renewed_payload(data, old, old + 1, self.expires)
+            if not payload:  # the first time
+                payload = encode.bin_payload(old + 1, self.expires, self.bins[name])
+            yield name, payload
+
+    def floor(self, disk: Disk, run: int) -> None:
+        """Sign and write to another folder what was signed and written last."""
+        for name, payload in self.payloads.items():
+            signature = self.signer.sign(payload).signature.encode()
+            disk.write(name, run + 1, signature + payload)
+        disk.publish(self.signer.sign(b"x" * 300).signature.encode())
+
+
+class Clock:
+    """Says when it is, and goes on when told to."""
+
+    now = START
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
+def fill(database: Path, files: int) -> None:
+    """Rows of the whole index, straight into a new state."""
+    with sqlite3.connect(database) as db:
+        for project, group in itertools.groupby(listing(files), lambda file: file.project):
+            members = list(group)
+            document = plan.describe(document_bytes(project, members))
+            rows = [(file_path(project, f.filename), f.size, f.sha256) for f in members]
+            rows.append((document_path(project), *document))
+            db.execute("INSERT INTO projects VALUES (?)", (project,))
+            db.executemany(
+                "INSERT INTO files (project, filename, version, size, sha256, upload_time) "
+                "VALUES (?, ?, ?, ?, ?, ?)",
+                [dataclasses.astuple(file)[:6] for file in members],
+            )
+            db.executemany(
+                "INSERT INTO targets (path, bin, length, sha256) VALUES (?, ?, ?, ?)",
+                [(path, SCHEME.bin_of(path), length, sha256) for path, length, sha256 in rows],
+            )
+
+
+def build_ours(files: int, signer: CryptoSigner, folder: Path) -> float:
+    """A published repository in `folder`; returns the seconds after its rows were there.
+
+    The steps are those of `Publisher`, without a queue of a million changes before them.
+    """
+    disk, now, expires = Disk(folder), plan.utc(START), plan.utc(START + timedelta(days=1))
+    keyholders = [CryptoSigner.generate_ed25519() for _ in range(2)]
+    roles = genesis(keyholders, 2, signer.public_key, bins=SCHEME, now=START)
+    offline = verify(roles, {}, START)
+    objects = ObjectStore(folder / "objects", folder / "incoming")
+    listed = {}
+    for name, role in offline.roles.items():
+        objects.keep_bytes(role.data)
+        disk.write(name, role.version, role.data)
+        if name != ROOT:
+            listed[name] = plan.RoleFile(role.version, *plan.describe(role.data))
+    seal = Seal(make_key(folder / "queue.key"), folder, folder / "incoming")
+    path = folder / "state.sqlite"
+    state = State.create(path, folder / "incoming", offline, seal, "bench", now)
+    fill(path, files)
+    before = time.perf_counter()
+    names = SCHEME.names()
+    with state.connected():
+        begun = state.allot([*names, SNAPSHOT, TIMESTAMP], [], 0, now)
+        signed = {}
+
+        def write(name: str, payload: encode.Payload) -> None:
+            data = signing.sign_payload(payload, signer)
+            disk.write(name, 1, data)
+            signed[name] = plan.RoleFile(1, *plan.describe(data))
+
+        for name, targets in state.bins(names):
+            write(name, encode.bin_payload(1, expires, targets))
+        snapshot = encode.SnapshotList({**listed, **signed}, hashes=encode.lists_hashes(SCHEME))
+        write(SNAPSHOT, snapshot.payload(1, expires))
+        tree = plan.timestamp_role(1, expires, signed[SNAPSHOT])
+        timestamp = signing.sign_role(tree, [signer])
+        disk.publish(timestamp)
+        signed[TIMESTAMP] = plan.RoleFile(1, *plan.describe(timestamp))
+        rows = {name: (file, expires) for name, file in signed.items()}
+        state.finish(begun.publication, rows, [], SCHEME.bin_of, now)
+    return time.perf_counter() - before
+
+
+def build_theirs(files: int, signer: CryptoSigner, folder: Path) -> float:
+    """The same files as python-tuf's objects, all signed and written."""
+    before = time.perf_counter()
+    theirs = Theirs(files, signer, folder)
+    theirs.publish(theirs.bins)
+    return time.perf_counter() - before
+
+
+class Whole:
+    """`Repository` over a built index."""
+
+    def __init__(self, files: int, folder: Path) -> None:
+        signer, self.clock, self.gate = CryptoSigner.generate_ed25519(), Clock(), 0.0
+        build_ours(files, signer, folder)
+        self.repository = Repository.open(folder, online=signer, clock=self.clock)
+        self.objects = ObjectStore(folder / "objects", folder / "incoming")
+        gate = self.repository._warm.gate
+        check = gate.check
+
+        def timed(*arguments: Any) -> None:
+            before = time.perf_counter()
+            check(*arguments)
+            self.gate = time.perf_counter() - before
+
+        gate.check = timed  # type: ignore[assignment, method-assign]
+
+    def queue(self, files: list[DistributionFile]) -> None:
+        """What `Repository.add` leaves behind, without waiting for the disk each time."""
+        for file in files:
+            path = self.objects.path(file.sha256)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(file.filename)
+        changes = [Add(file) for file in files]
+        self.repository._state.queue.enqueue(changes, plan.utc(self.clock.now))
+
+    def renew(self) -> None:
+        self.clock.now += timedelta(hours=13)
+        self.repository.renew()
+
+
+Figures = dict[str, dict[str, list[float]]]
+
+
+class Bench:
+    """All sides, side by side."""
+
+    def __init__(self, files: int, folder: Path) -> None:
+        self.files, self.folder, self.taken = files, folder, Figures()
+        self.projects = files // PER_PROJECT
+        signer = CryptoSigner.generate_ed25519()
+        self.theirs = Theirs(files, signer, folder / "theirs")
+        self.theirs.publish(self.theirs.bins)
+        self.ours = Ours(files, signer, folder / "ours")
+        self.ours.publish(self.ours.renew())
+        self.floor = Disk(folder / "floor")
+        self.whole = Whole(files, folder / "whole")
+        self.publications = 0
+        gc.collect()
+        gc.freeze()  # neither side shall wait for the other's objects to be looked through
+
+    def time(self, row: str, side: str, run: Callable[[], object]) -> None:
+        before = time.perf_counter()
+        run()
+        self.take(row, side, (time.perf_counter() - before) * 1000)
+
+    def take(self, row: str, side: str, figure: float) -> None:
+        self.taken.setdefault(row, {}).setdefault(side, []).append(figure)
+
+    def publish(self, row: str, count: int, projects: int) -> None:
+        """A publication of new files on every side."""
+        self.publications += 1
+        new = additions(str(self.publications), count, min(projects, self.projects))
+        targets = targets_of(new, salt=str(self.publications))
+        theirs = lambda: self.theirs.publish(self.theirs.add(targets))  # noqa: E731
+        self.time(row, "theirs", theirs)
+        self.time(row, "ours", lambda: self.ours.publish(self.ours.add(targets)))
+        self.time(f"{row}, floor", "ours", lambda: self.ours.floor(self.floor, self.publications))
+        self.whole.queue(new)
+        self.time(f"{row}, whole", "ours", self.whole.repository.publish)
+        self.take(f"{row}, gate", "ours", self.whole.gate * 1000)
+
+    def renew(self) -> None:
+        self.publications += 1
+        self.time("renew all", "theirs", lambda: self.theirs.publish(self.theirs.bins))
+        self.time("renew all", "ours", lambda: self.ours.publish(self.ours.renew()))
+        self.time(
+            "renew all, floor", "ours", lambda: self.ours.floor(self.floor, self.publications)
+        )
+        self.time("renew all, whole", "ours", self.whole.renew)
+        self.take("renew all, gate", "ours", self.whole.gate * 1000)
+
+    def build(self) -> None:
+        """The index from nothing, each side in a process of its own."""
+        for side in ("theirs", "ours"):
+            folder = self.folder / "build"
+            command = [sys.executable, __file__, "--files", str(self.files), "--build", side]
+            command += ["--folder", str(folder)]
+            ran = subprocess.run(command, capture_output=True, text=True, check=True)
+            shutil.rmtree(folder)
+            seconds, peak = json.loads(ran.stdout)
+            self.take("first build", side, seconds * 1000)
+            self.take("first build, peak MiB", side, peak)
+
+    def run(self, runs: int, long_runs: int) -> Figures:
+        """Everything; the first publication of each side warms it up and does not count."""
+        self.publish("one publish", 1, 1)
+        self.taken.clear()
+        for number in range(runs):
+            self.publish("one publish", 1, 1)
+            self.publish("1,000 files", BATCH, BATCH_PROJECTS)
+            if number < long_runs:
+                self.renew()
+                self.build()
+        return self.taken
+
+
+def table(taken: Figures) -> str:
+    lines = [f"{'milliseconds':24} {'ours':>28} {'python-tuf':>28} {'ratio':>7} wanted"]
+    for row, (wanted, _) in ROWS.items():
+        ours = taken[row]["ours"]
+        theirs = taken.get(row.removesuffix(", whole"), {}).get("theirs", [])
+        spread = [
+            f"{statistics.median(v):,.1f} ({min(v):,.1f}-{max(v):,.1f}) {len(v)}" if v else ""
+            for v in (ours, theirs)
+        ]
+        ratio = f"{statistics.median(theirs) / statistics.median(ours):.1f}x" if theirs else ""
+        claim = "" if wanted is None else f"{wanted:g}x"
+        lines.append(f"{row:24} {spread[0]:>28} {spread[1]:>28} {ratio:>7} {claim:>6}")
+    return "\n".join([*lines, "", *(f"{row}: {meaning}" for row, (_, meaning) in ROWS.items())])
+
+
+def main() -> None:
+    """Print the table, what its rows mean, and the raw runs as one line of JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--files", type=int, default=1_000_000, help="files in the index")
+    parser.add_argument("--runs", type=int, default=7, help="of the publications")
+    parser.add_argument("--long-runs", type=int, default=3, help="of renewals and builds")
+    parser.add_argument("--build", choices=("ours", "theirs"), help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.build:
+        options.folder.mkdir()
+        build = build_ours if options.build == "ours" else build_theirs
+        seconds = build(options.files, CryptoSigner.generate_ed25519(), options.folder)
+        status = Path("/proc/self/status").read_text()  # getrusage counts the parent's peak too
+        print(json.dumps([seconds, int(status.split("VmHWM:")[1].split()[0]) / 1024]))
+        return
+    with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+        taken = Bench(options.files, Path(folder)).run(options.runs, options.long_runs)
+    print(table(taken))
+    print(json.dumps(taken))
+
+
+if __name__ == "__main__":
+    main()

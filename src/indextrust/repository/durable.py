@@ -1,0 +1,161 @@
+"""Durability: what was written is on the disk when a call returns, for one file or for thousands.
+
+The cost of durability is the waiting, not the bytes: an fsync of each of 16,384 small files takes
+half a minute where writing them takes two seconds. So files are written without waiting, and made
+durable together, by one of two ways with the same promise:
+
+* One or two: each is fsynced, files first.
+* More, on a local Linux file system: one ``syncfs``, which writes all that is unwritten on the
+  file system, names included, and waits for the disk. It has to do other programs' writing as
+  well, so keep a repository off the file system of a busy database; still it is ten times as
+  fast as seven fsyncs, each of which waits for a commit of the journal of its own.
+
+``syncfs`` is used only where it is known to promise as much as fsync: on the file systems of
+`_LOCAL` (on network and user-space file systems it need not reach the server's disk), and from
+Linux 5.8 on, which reports failed writing through it. Failures are reported to a descriptor that
+was open while they happened: that is why one is held from the first file on. ``os.sync`` reports
+none, so it is no substitute. Everywhere else each file is fsynced, by several threads: the file
+system's journal commits them in groups.
+
+One ``syncfs`` covers a whole batch because the batch is on one file system: every file came to
+its place by a rename or a hard link out of one scratch folder, and neither crosses a mount.
+
+Sources: syncfs(2), fsync(2); "PostgreSQL's fsync() surprise" (LWN, 2018) for lost errors.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import re
+import sys
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+__all__ = ["Batch", "fsync_file", "fsync_folder"]
+
+_FEW = 2
+_THREADS = 16
+_LOCAL = frozenset({"btrfs", "ext2", "ext3", "ext4", "f2fs", "overlay", "tmpfs", "xfs"})
+_MOUNTS = Path("/proc/self/mountinfo")
+
+
+def fsync_file(path: Path) -> None:
+    """Make the bytes of a file durable. Raises OSError."""
+    _fsync(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+
+
+def fsync_folder(folder: Path) -> None:
+    """Make the names in `folder` durable. Raises OSError."""
+    _fsync(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+
+def _fsync(path: Path, flags: int) -> None:
+    descriptor = os.open(path, flags)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+class Batch:
+    """Files and folders that were written and are not durable yet.
+
+    Every method may raise `OSError`. After one in `sync` nothing of the batch counts as durable:
+    it has to be written again.
+
+    Args:
+        home: a folder on the file system of all of them.
+    """
+
+    def __init__(self, home: Path) -> None:
+        self._home = home
+        self._witness: int | None = None
+        self._files: dict[Path, None] = {}
+        self._folders: set[Path] = set()
+
+    def begin(self) -> None:
+        """Call this before a file is written: failures are seen from the first call on."""
+        if self._witness is None:
+            flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+            self._witness = os.open(self._home, flags)
+
+    def add(self, file: Path) -> None:
+        """A file whose bytes were written."""
+        self._files[file] = None
+
+    def rename(self, old: Path, new: Path) -> None:
+        """Give a file its name; one that was not durable still is not."""
+        self.begin()
+        os.replace(old, new)
+        if self._files.pop(old, old) is None:
+            self._files[new] = None
+        self._folders.add(new.parent)
+
+    def add_folder(self, folder: Path) -> None:
+        """A folder that got or lost a name."""
+        self._folders.add(folder)
+
+    def abandon(self) -> None:
+        """Forget them."""
+        self._files.clear()
+        self._folders.clear()
+        if self._witness is not None:
+            os.close(self._witness)
+            self._witness = None
+
+    def sync(self) -> None:
+        """Make them durable, bytes before names."""
+        files, folders = list(self._files), sorted(self._folders)
+        try:
+            if len(files) + len(folders) <= _FEW:
+                _each(files, folders, map)
+            elif self._witness is not None and (syncfs := _syncfs(self._home)) is not None:
+                syncfs(self._witness)
+            else:
+                with ThreadPoolExecutor(_THREADS) as threads:
+                    _each(files, folders, threads.map)
+        finally:
+            self.abandon()
+
+
+def _each(
+    files: Iterable[Path],
+    folders: Iterable[Path],
+    run: Callable[[Callable[[Path], None], Iterable[Path]], Iterable[None]],
+) -> None:
+    list(run(fsync_file, files))
+    list(run(fsync_folder, folders))
+
+
+def _syncfs(home: Path) -> Callable[[int], None] | None:
+    """``syncfs`` if it promises on the file system of `home` what fsync does."""
+    if not sys.platform.startswith("linux") or _file_system(home) not in _LOCAL:
+        return None
+    release = re.match(r"(\d+)\.(\d+)", os.uname().release)
+    if release is None or (int(release[1]), int(release[2])) < (5, 8):
+        return None
+    function = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)
+    if function is None:
+        return None
+
+    def syncfs(descriptor: int) -> None:
+        if function(descriptor) != 0:
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number))
+
+    return syncfs
+
+
+def _file_system(home: Path) -> str | None:
+    """The kind of file system, as Linux names it; None if it can't be told."""
+    device = os.stat(home).st_dev
+    wanted = f"{os.major(device)}:{os.minor(device)}"
+    with contextlib.suppress(OSError, ValueError), _MOUNTS.open() as lines:
+        for line in lines:
+            fields = line.split()
+            if fields[2] == wanted:
+                return fields[fields.index("-") + 1]
+    return None

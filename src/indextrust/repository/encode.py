@@ -1,0 +1,146 @@
+"""The large online roles as bytes: what is signed for bins and the snapshot. PURE.
+
+At 16,384 bins the trees of `indextrust.repository.plan` cost more than all the rest of a
+publication: a tree is made of a million dictionaries to be sorted and taken apart again. Here a
+role is put together from its encoded entries, and an entry is encoded once:
+
+* `bin_payload`: from the rows of a bin;
+* `renewed_payload`: from the bin's last file, of which only version and expiry change;
+* `SnapshotList`: the entries of the snapshot, of which a publication changes a few.
+
+The bytes are those of `canonical` for the tree of the same role (a property test holds them
+together, and to securesystemslib's encoder). A string that would need an escape is refused: the
+names, paths and hashes of this profile have none, so it is no string of ours. That is also why
+what is signed stands in the metadata file as it is (`Payload`).
+
+Sources: TUF specification 4.2 to 4.6; PEP 458, "PyPI and TUF Metadata" (a snapshot of versions).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from json.encoder import encode_basestring as _quote
+from typing import NewType
+
+from indextrust.errors import RepositoryError
+from indextrust.names import CLASSIC_BINS_LIMIT, BinScheme
+from indextrust.repository.plan import SPEC_VERSION, RoleFile, TargetFile
+
+__all__ = ["Payload", "SnapshotList", "bin_payload", "lists_hashes", "renewed_payload"]
+
+Payload = NewType("Payload", bytes)
+"""Canonical bytes of a ``signed`` part that are JSON as they stand: no control character."""
+
+LONGEST_UNRECORDED = 5_000_000
+"""Bytes of the longest targets file that python-tuf's `Updater` takes without a recorded length."""
+
+_BEFORE_TARGETS = f'","spec_version":"{SPEC_VERSION}","targets":{{'.encode()
+_BIN = re.compile(
+    rb'"signed":\{"_type":"targets","expires":"[0-9TZ:-]{20}' + re.escape(_BEFORE_TARGETS)
+)
+
+
+def lists_hashes(scheme: BinScheme) -> bool:
+    """Whether the snapshot lists length and hash of each role beside its version.
+
+    Up to 256 bins it does. Above, versions only, as PEP 458 has it: 0.5 MB instead of 2.2 MB at
+    16,384 bins, for every client and every publication. What is lost: an *empty* bin could be
+    served in the place of another of the same version, and hide what that lists until the bins
+    are signed anew, a day at most, which whoever controls the network can do anyway.
+    """
+    return scheme.count <= CLASSIC_BINS_LIMIT
+
+
+def bin_payload(version: int, expires: str, targets: Mapping[str, TargetFile]) -> Payload:
+    """A bin.
+
+    Args:
+        version: its version.
+        expires: as TUF writes it.
+        targets: target path to what is vouched for it, in any order.
+
+    Raises:
+        RepositoryError: a path or hash that can't be one: the state is damaged.
+    """
+    try:
+        entries = [
+            f'{_quote(path)}:{{"hashes":{{"sha256":{_quote(sha256)}}},"length":{length:d}}}'
+            for path, (length, sha256) in sorted(targets.items())
+        ]
+    except (TypeError, ValueError) as error:
+        raise RepositoryError(f"the state is damaged: no entry of a target: {error}") from None
+    return _payload(
+        f'{{"_type":"targets","expires":{_quote(expires)},"spec_version":"{SPEC_VERSION}",'
+        f'"targets":{{{",".join(entries)}}},"version":{version}}}'
+    )
+
+
+def renewed_payload(data: bytes, old: int, version: int, expires: str) -> Payload | None:
+    """A bin whose targets stay, from the bytes of its last file.
+
+    Args:
+        data: the file; known to be the one that was published.
+        old: its version.
+        version: the new one.
+        expires: as TUF writes it.
+
+    Returns:
+        None if `data` is not what this module writes: then `bin_payload` is needed.
+    """
+    found, end = _BIN.search(data), b'},"version":%d}}' % old
+    if found is None or not data.endswith(end):
+        return None
+    head = f'{{"_type":"targets","expires":{_quote(expires)}'.encode()
+    targets = data[found.end() : len(data) - len(end)]
+    return Payload(head + _BEFORE_TARGETS[1:] + targets + b'},"version":%d}' % version)
+
+
+class SnapshotList:
+    """The entries of the snapshot, encoded and in order.
+
+    Args:
+        hashes: whether length and sha256 are listed (`lists_hashes`).
+        roles: what is published of each, by role name.
+    """
+
+    def __init__(self, roles: Mapping[str, RoleFile], *, hashes: bool) -> None:
+        self._hashes = hashes
+        names = sorted(roles, key=lambda name: f"{name}.json")
+        self._entries = {name: self._entry(name, roles[name]) for name in names}
+
+    def changed(self, roles: Mapping[str, RoleFile]) -> SnapshotList:
+        """The same with other entries for `roles`, all of which are listed already."""
+        changed = SnapshotList({}, hashes=self._hashes)
+        changed._entries = self._entries.copy()
+        for name, role in roles.items():
+            changed._entries[name] = self._entry(name, role)
+        return changed
+
+    def payload(self, version: int, expires: str) -> Payload:
+        """The snapshot. Raises RepositoryError as `bin_payload`."""
+        return _payload(
+            f'{{"_type":"snapshot","expires":{_quote(expires)},'
+            f'"meta":{{{",".join(self._entries.values())}}},'
+            f'"spec_version":"{SPEC_VERSION}","version":{version}}}'
+        )
+
+    def _entry(self, name: str, role: RoleFile) -> str:
+        key = _quote(f"{name}.json")
+        if self._hashes:
+            hashes = f'{{"sha256":{_quote(role.sha256)}}}'
+            return (
+                f'{key}:{{"hashes":{hashes},"length":{role.length:d},"version":{role.version:d}}}'
+            )
+        if role.length > LONGEST_UNRECORDED:
+            return f'{key}:{{"length":{role.length:d},"version":{role.version:d}}}'
+        return f'{key}:{{"version":{role.version:d}}}'
+
+
+def _payload(text: str) -> Payload:
+    if "\\" in text:
+        start = max(text.index("\\") - 80, 0)
+        raise RepositoryError(
+            f"the state is damaged: a name, path or hash that can't be one: {text[start:][:160]!r}"
+        )
+    return Payload(text.encode("utf-8"))

@@ -1,0 +1,308 @@
+"""The log: what was asked for and what was done, in order, for ever, and sealed.
+
+Entries are only ever appended. Each carries an HMAC over its number, kind, project, content, time
+and author, *and the HMAC of the entry before it*, under a key that is not in the database; the
+number and HMAC of the last one are kept outside too (`indextrust.repository.seal`).
+
+What this proves. An entry that passes `verified` was appended by a holder of the key, to this
+log, after the very entries that precede it. So whoever writes the database, every table of it
+and as consistently as he likes, can't insert, alter, renumber, swap or delete an entry, mark one
+done or not done, bring one from another repository, or put the whole database back to an older
+copy: each is an `AlteredStateError` that names the entry, and nothing is signed. (The first entry
+has a random part, so logs under one key are different logs.)
+
+What it does not prove.
+
+* Who reads the key writes entries: the key is worth as much as the permission to publish.
+* Who puts back database *and* head to what they were together, as one who restores the whole
+  folder from a backup does, is not noticed here; the served timestamp tells, unless it was put
+  back as well.
+* `restore` and `install` take a database that is older than the head, because an operator who
+  calls them may have nothing else. The log says that it happened (`RESTORE`).
+* Two repositories that went on from copies of one folder share a past; what one appended next
+  would be taken by the other as its own. Give a copy another key: create it anew.
+* ``who`` is the name that the caller gave, or that of the operating system's user. It is a
+  record, no proof.
+
+An entry's authenticity is checked where it is used: a publication verifies everything since the
+last change that was published, without a gap, up to the head; `Repository.log` what it shows.
+
+Kinds: `CREATE` the repository; `CHANGE` was asked for (``body`` as `changes.encode` wrote it);
+`BEGIN` and `END` of a publication; `RESTORE`. Times are text, UTC.
+
+Sources: PEP 458, "Producing Consistent Snapshots" (the transaction log); the chain is that of
+B. Schneier and J. Kelsey, "Secure Audit Logs to Support Computer Forensics", 1999, without its
+key evolution.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+
+from indextrust.errors import AlteredStateError, InputError
+from indextrust.names import NormalizedName
+from indextrust.repository import schema
+from indextrust.repository.seal import Head, Seal
+
+__all__ = [
+    "BEGIN",
+    "CHANGE",
+    "CREATE",
+    "END",
+    "RESTORE",
+    "Entry",
+    "Log",
+    "Transaction",
+    "author",
+]
+
+CREATE, CHANGE, BEGIN, END, RESTORE = "create", "change", "begin", "end", "restore"
+
+Transaction = Callable[[], AbstractContextManager[sa.Connection]]
+"""Begins a transaction."""
+
+_Condition = sa.ColumnElement[bool] | sa.TextClause
+_IS_END = sa.text("log.kind = 'end'")  # no bound value: an index over these rows serves it
+_PAGE = 1_000
+"""Entries read or written at once."""
+
+_MAX_NAME = 200
+
+
+def author(name: str | None) -> str:
+    """Who will be named in the log: `name`, or (None) the operating system's user.
+
+    Raises:
+        InputError: a name that is empty, too long, or not printable.
+    """
+    if name is None:
+        try:
+            return pwd.getpwuid(os.getuid()).pw_name  # not from the environment
+        except KeyError:
+            return f"uid {os.getuid()}"
+    if not name.isprintable() or not 1 <= len(name) <= _MAX_NAME:
+        raise InputError(
+            f"expected a name of 1 to {_MAX_NAME} printable characters, got {name[:_MAX_NAME]!r}"
+        )
+    return name
+
+
+class Entry(NamedTuple):
+    """One entry, as the table has it."""
+
+    number: int
+    kind: str
+    project: NormalizedName | None
+    body: str
+    time: str
+    who: str
+    mac: str
+
+    def fields(self) -> dict[str, Any]:
+        """The object in ``body`` of an entry that was verified."""
+        tree: dict[str, Any] = json.loads(self.body)
+        return tree
+
+
+class Log:
+    """The log in the state database.
+
+    Args:
+        begin: begins a transaction.
+        seal: key and head.
+        who: is named in what is appended.
+    """
+
+    def __init__(self, begin: Transaction, seal: Seal, who: str) -> None:
+        self._begin = begin
+        self._seal = seal
+        self._who = who
+
+    def create(self, db: sa.Connection, body: str, now: str) -> None:
+        """Begin an empty log, within a transaction that makes the tables."""
+        self._seal.keep(self._append(db, Head(0, ""), [(CREATE, None, body)], now))
+
+    def append(
+        self,
+        db: sa.Connection,
+        items: Iterable[tuple[str, NormalizedName | None, str]],
+        now: str,
+    ) -> Head:
+        """Append entries, within a transaction. To be followed by `keep` when it is committed.
+
+        Args:
+            db: the transaction.
+            items: kind, project and body of each, any number.
+            now: the time.
+
+        Returns:
+            The new head.
+
+        Raises:
+            AlteredStateError: the log does not end as it did.
+        """
+        return self._append(db, self.tip(db), items, now)
+
+    def append_to_rest(self, db: sa.Connection, since: int, kind: str, now: str) -> Head:
+        """Append one entry to a log whose end may be lost, and say in it what is lost.
+
+        Args:
+            db: the transaction.
+            since: number of an entry; everything after it must be sound.
+            kind: of the entry.
+            now: the time.
+
+        Raises:
+            AlteredStateError: what is there was not written by this repository.
+        """
+        rest = deque(self._verified(db, since), maxlen=1)
+        if not rest:
+            raise AlteredStateError(f"log entry {since + 1} is missing")
+        expected, tip = self._seal.head(), Head(rest[0].number, rest[0].mac)
+        lost = None if expected is None else max(expected.number - tip.number, 0)
+        return self._append(db, tip, [(kind, None, json.dumps({"lost": lost}))], now)
+
+    def keep(self, head: Head) -> None:
+        """Remember the head outside the database, after the commit. Raises StoreError."""
+        self._seal.keep(head)
+
+    def _append(
+        self,
+        db: sa.Connection,
+        head: Head,
+        items: Iterable[tuple[str, NormalizedName | None, str]],
+        now: str,
+    ) -> Head:
+        rows: list[dict[str, Any]] = []
+        for kind, project, body in items:
+            fields = (head.number + 1, kind, project, body, now, self._who)
+            head = Head(head.number + 1, self._seal.mac(head.mac, fields))
+            rows.append(Entry(*fields, head.mac)._asdict())
+            if len(rows) == _PAGE:
+                db.execute(schema.log.insert(), rows)
+                rows = []
+        if rows:
+            db.execute(schema.log.insert(), rows)
+        return head
+
+    def tip(self, db: sa.Connection) -> Head:
+        """The last entry, known to be the last one that was written, or one after it.
+
+        Raises:
+            AlteredStateError: entries are missing at the end, or were put there.
+        """
+        head = self._seal.head()
+        if head is None:
+            raise AlteredStateError(
+                f"{self._seal.path} is missing or damaged: without it nobody can tell the state "
+                f"from an older copy; compare with an audit, then restore"
+            )
+        last = None
+        for last in self._verified(db, head.number - 1):
+            if last.number == head.number and last.mac != head.mac:
+                raise AlteredStateError(
+                    f"log entry {head.number} is not the one that was written there "
+                    f"(expected HMAC {head.mac}, got {last.mac})"
+                )
+        if last is None:
+            raise AlteredStateError(
+                f"log entry {head.number} is missing, the last one that was written: entries were "
+                f"deleted, or the state is an old backup; compare with an audit, then restore"
+            )
+        return Head(last.number, last.mac)
+
+    def verified(self, *, since: int = 0) -> Iterator[Entry]:
+        """All entries after `since` up to the head, without a gap; in bounded memory.
+
+        Raises:
+            AlteredStateError: while it runs, at the first entry that is not as it was written.
+        """
+        with self._begin() as db:
+            tip = self.tip(db).number
+        for entry in self._pages(since, None):
+            yield entry
+            since = entry.number
+        if since < tip:
+            raise AlteredStateError(f"log entry {since + 1} is missing")
+
+    def of_project(self, project: NormalizedName, *, since: int) -> Iterator[Entry]:
+        """The entries of one project after `since`: each is verified, and not that it is all.
+
+        Raises:
+            AlteredStateError: as `verified`.
+        """
+        return self._pages(since, schema.log.c.project == project)
+
+    def ends(self) -> Iterator[Entry]:
+        """The entries that ended publications: each is verified, and not that it is all.
+
+        Raises:
+            AlteredStateError: as `verified`.
+        """
+        return self._pages(0, _IS_END)
+
+    def last_end(self, db: sa.Connection) -> Entry | None:
+        """The entry that ended the last publication: itself verified, and not that it is the
+        last one; that needs every entry after the last change in it.
+
+        Raises:
+            AlteredStateError: as `verified`.
+        """
+        number = db.scalar(sa.select(sa.func.max(schema.log.c.number)).where(_IS_END))
+        return None if number is None else self.entry(db, number)
+
+    def _pages(self, since: int, where: _Condition | None) -> Iterator[Entry]:
+        """Entries after `since`; a transaction for each page, so a slow reader stops nobody."""
+        while True:
+            with self._begin() as db:
+                page = list(self._page(db, since, where))
+            yield from page
+            if len(page) < _PAGE:
+                return
+            since = page[-1].number
+
+    def _verified(self, db: sa.Connection, since: int) -> Iterator[Entry]:
+        """All entries after `since`, without a gap, within one transaction."""
+        while page := list(self._page(db, since, None)):
+            yield from page
+            since = page[-1].number
+
+    def entry(self, db: sa.Connection, number: int) -> Entry:
+        """One entry, verified. Raises AlteredStateError."""
+        for found in self._page(db, number - 1, None, limit=1):
+            return found
+        raise AlteredStateError(f"log entry {number} is missing")
+
+    def _page(
+        self, db: sa.Connection, since: int, where: _Condition | None, limit: int = _PAGE
+    ) -> Iterator[Entry]:
+        before = schema.log.alias("before")
+        mac_before = sa.select(before.c.mac).where(before.c.number == schema.log.c.number - 1)
+        query = (
+            sa.select(schema.log, mac_before.scalar_subquery())
+            .where(schema.log.c.number > since)
+            .order_by(schema.log.c.number)
+            .limit(limit)
+        )
+        if where is not None:
+            query = query.where(where)
+        for row in db.execute(query).all():
+            entry = Entry(*row[:-1])
+            since += 1
+            if where is None and entry.number != since:
+                raise AlteredStateError(f"log entry {since} is missing: the next is {entry.number}")
+            previous = "" if entry.number == 1 else row[-1]
+            if previous is None or not self._seal.matches(entry.mac, previous, entry[:-1]):
+                raise AlteredStateError(
+                    f"log entry {entry.number} was not written by this repository, or it or the "
+                    f"entry before it was altered since: nothing is signed"
+                )
+            yield entry

@@ -1,0 +1,194 @@
+"""What waits for the disk, and how often; counted, never timed."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from indextrust.errors import StoreError
+from indextrust.repository import durable
+from indextrust.repository.storage import FolderStorage
+from tests.repository.place import Place
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> FolderStorage:
+    (tmp_path / "scratch").mkdir()
+    return FolderStorage(tmp_path / "public", tmp_path / "scratch", tmp_path / "quarantine")
+
+
+class Waits:
+    """Every wait for the disk, in order: paths that were fsynced, and ``syncfs``."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, syncfs: bool) -> None:
+        self.seen: list[str] = []
+        self.refused: str | None = None
+        fsync, found = os.fsync, durable._syncfs
+
+        def counted(descriptor: int) -> None:
+            self._see(os.readlink(f"/proc/self/fd/{descriptor}"))
+            fsync(descriptor)
+
+        def look(home: Path) -> Callable[[int], None] | None:
+            real = found(home) if syncfs else None
+            if real is None:
+                return None
+
+            def seen(descriptor: int) -> None:
+                self._see("syncfs")
+                real(descriptor)
+
+            return seen
+
+        monkeypatch.setattr(os, "fsync", counted)
+        monkeypatch.setattr(durable, "_syncfs", look)
+
+    def _see(self, what: str) -> None:
+        self.seen.append(what)
+        if self.refused is not None and self.refused in what:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    def take(self) -> list[str]:
+        seen, self.seen = self.seen, []
+        return seen
+
+
+def test_a_thousand_files_wait_for_the_disk_as_often_as_ten(
+    storage: FolderStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits = Waits(monkeypatch, syncfs=True)
+    if durable._syncfs(storage.public.parent) is None:
+        pytest.fail("these tests need one of the file systems that durable.py names")
+    for count in (10, 1000):
+        for number in range(count):
+            storage.write_once(f"{count}{number % 4}/{number}", b"x")
+        storage.sync()
+        assert waits.take() == ["syncfs", "syncfs"]  # the bytes, then the names
+
+
+def test_numbered_files_wait_once_and_one_file_is_fsynced(
+    storage: FolderStorage, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    waits = Waits(monkeypatch, syncfs=True)
+    for number in range(100):
+        storage.write_numbered(f"metadata/{number}.x.json", b"x")
+    storage.sync()
+    assert waits.take() == ["syncfs"]
+    storage.replace("metadata/timestamp.json", b"x")
+    storage.sync()
+    (file, folder) = waits.take()
+    assert Path(file).parent == tmp_path / "scratch"
+    assert folder == str(storage.public / "metadata")
+    storage.sync()
+    assert waits.take() == []
+
+
+def test_where_there_is_no_syncfs_every_file_and_folder_is_fsynced(
+    storage: FolderStorage, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    waits = Waits(monkeypatch, syncfs=False)
+    for number in range(50):
+        storage.write_once(f"f{number % 3}/{number}", b"x")
+    storage.sync()
+    seen = waits.take()
+    assert [Path(path).parent for path in seen[:50]] == [tmp_path / "scratch"] * 50
+    folders = {str(storage.public / f"f{number}") for number in range(3)}
+    assert folders | {str(storage.public), str(tmp_path)} == set(seen[50:])
+
+
+@pytest.mark.parametrize("syncfs", [True, False])
+def test_nothing_is_named_if_its_bytes_did_not_reach_the_disk(
+    storage: FolderStorage, monkeypatch: pytest.MonkeyPatch, *, syncfs: bool
+) -> None:
+    waits = Waits(monkeypatch, syncfs=syncfs)
+    storage.replace("plain", b"old")
+    storage.sync()
+    waits.refused = "syncfs" if syncfs else "scratch"
+    for number in range(9):
+        storage.write_once(f"{number}.x", b"x")
+    storage.replace("plain", b"new")
+    with pytest.raises(StoreError, match="Input/output error"):
+        storage.sync()
+    waits.refused = None
+    storage.sync()  # what failed is forgotten, not believed to be there
+    assert storage.listing("") == ["plain"]
+    assert storage.read("plain", 10) == b"old"
+
+
+def test_what_is_written_is_invisible_until_it_is_synced_and_can_be_abandoned(
+    storage: FolderStorage, tmp_path: Path
+) -> None:
+    storage.write_once("1.x", b"x")
+    storage.link("x", "1.x")
+    storage.replace("page", b"page")
+    prepared = storage.prepare("timestamp.json", b"time")
+    assert storage.listing("") == []
+    storage.abandon()
+    storage.sync()
+    assert storage.listing("") == []
+    prepared = storage.prepare("timestamp.json", b"time")
+    storage.sync()
+    assert storage.listing("") == []
+    storage.replace_prepared("timestamp.json", prepared)
+    storage.sync()
+    assert storage.read("timestamp.json", 10) == b"time"
+
+
+def test_names_are_given_in_the_order_of_writing(
+    storage: FolderStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named: list[str] = []
+    replace = os.replace
+
+    def noted(old: Path, new: Path) -> None:
+        named.append(new.name)
+        replace(old, new)
+
+    monkeypatch.setattr(os, "replace", noted)
+    storage.write_once("hash.x", b"1")
+    storage.link("x", "hash.x")
+    storage.replace("page", b"1")
+    storage.replace("x", b"2")  # a later one takes the later place
+    storage.sync()
+    assert named == ["hash.x", "page", "x"]
+    assert storage.read("x", 10) == b"2"
+
+
+def test_an_unknown_file_system_or_an_old_kernel_is_not_trusted_with_syncfs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert durable._syncfs(tmp_path) is not None
+    mounts = tmp_path / "mounts"
+    device = os.stat(tmp_path).st_dev
+    line = f"1 0 {os.major(device)}:{os.minor(device)} / / rw - %s none rw\n"
+    for kind in ("fuse.sshfs", "nfs4"):
+        mounts.write_text(line % kind)
+        monkeypatch.setattr(durable, "_MOUNTS", mounts)
+        assert durable._syncfs(tmp_path) is None
+    mounts.write_text("1 0 0:0 / / rw - ext4 none rw\n")
+    assert durable._syncfs(tmp_path) is None
+    monkeypatch.undo()
+    old = os.uname_result(("Linux", "x", "5.4.0-1-generic", "x", "x"))
+    monkeypatch.setattr(os, "uname", lambda: old)
+    assert durable._syncfs(tmp_path) is None
+
+
+def test_a_publication_waits_as_often_for_many_files_as_for_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = Place(tmp_path)
+    counts = []
+    for batch in (1, 12):
+        wheels = [place.wheel(f"demo{batch}x{number}", "1.0") for number in range(batch)]
+        place.repository.add(*wheels)
+        with monkeypatch.context() as patch:
+            waits = Waits(patch, syncfs=True)
+            place.repository.publish()
+        counts.append(waits.seen)
+    assert counts[0] == counts[1]
+    public = str(place.public / "metadata")
+    assert counts[0].index(public) > max(n for n, w in enumerate(counts[0]) if w == "syncfs")
