@@ -301,6 +301,24 @@ def _weak_hashes(case: Case) -> bool:
     )
 
 
+def _of_another_bin(case: Case) -> bool:
+    """The file lists a path that falls to another bin, and nothing records its hash."""
+    if "hashes" in case.trusted("snapshot").get("meta", {}).get(f"{case.role}.json", {}):
+        return False
+    prefixes: list[str] = []
+    for holder in map(case.trusted, case.after):
+        delegations = holder.get("delegations") or {}
+        for role in delegations.get("roles") or []:
+            if role["name"] == case.role:
+                prefixes += role.get("path_hash_prefixes", [])
+        if delegations.get("succinct_roles"):  # two of them, in these histories
+            prefixes += {"bin-0": "01234567", "bin-1": "89abcdef"}.get(case.role, "")
+    return any(
+        not hashlib.sha256(path.encode()).hexdigest().startswith(tuple(prefixes))
+        for path in case.signed.get("targets", {})
+    )
+
+
 # -- budgets and answers --------------------------------------------------------------------------
 
 
@@ -379,6 +397,7 @@ RULES = {
     "H2": Rule((EquivocationError,), _hash_replaced),
     "H3": Rule((RollbackError,), _snapshot_fell),
     "H4": Rule((HashMismatchError, EquivocationError), _weak_hashes),
+    "H5": Rule((MalformedError,), _of_another_bin),
     "B1": Rule((LengthError,), _too_long),
     "B2": Rule((BudgetExceededError,), _many_roots),
     "B3": Rule((BudgetExceededError,), _many_roles),

@@ -36,11 +36,19 @@ class World:
     Args:
         hashes: whether timestamp and snapshot record them.
         started: whether that first refresh was made.
+        shape: of the delegations.
         arguments: the pair's.
     """
 
-    def __init__(self, *, hashes: bool = True, started: bool = True, **arguments: Any) -> None:
-        self.history = History("nested", hashes=hashes)
+    def __init__(
+        self,
+        *,
+        hashes: bool = True,
+        started: bool = True,
+        shape: str = "nested",
+        **arguments: Any,
+    ) -> None:
+        self.history = History(shape, hashes=hashes)
         self.pair = Pair(self.history.served, self.history.bootstrap, NOW, **arguments)
         if started:
             step = self.pair.step()
@@ -233,6 +241,24 @@ def _md5_alone() -> World:
     return world
 
 
+def _one_bin_for_the_other(shape: str) -> Callable[[], World]:
+    """Without any key: both bins get a version 2, and one is served as both."""
+
+    def scenario() -> World:
+        world = World(hashes=False, shape=shape)
+        world.history.publish(["bin-0", "bin-1"])
+        files = dict(world.history.served)
+        full = next(
+            n for n in ("0", "1") if json.loads(files[f"2.bin-{n}.json"])["signed"]["targets"]
+        )
+        other = {"0": "1", "1": "0"}[full]
+        files[f"2.bin-{other}.json"] = files[f"2.bin-{full}.json"]
+        world.pair.serve(files)
+        return world
+
+    return scenario
+
+
 def _length_over_the_ceiling() -> World:
     world = World(started=False)
     world.pair.driver.limits = Limits(ceiling=500)
@@ -339,6 +365,8 @@ SCENARIOS: list[tuple[str, Callable[[], World]]] = [
     ("H2", _version_with_another_hash),
     ("H3", _snapshot_falls_under_a_new_timestamp_key),
     ("H4", _md5_alone),
+    ("H5", _one_bin_for_the_other("prefixes")),
+    ("H5", _one_bin_for_the_other("succinct")),
     ("B1", _length_over_the_ceiling),
     ("B2", lambda: _roots(1025, config=UpdaterConfig(max_root_rotations=2000))),
     ("B3", _many_roles),
