@@ -787,6 +787,9 @@ def test_what_is_known_does_not_grow_without_bound() -> None:
     assert held == ["a", "e"]
     known.learn("a", "other", 10, "by", role)
     assert known.listed("e", FileInfo(1, 90, {}), "by", Targets) is role
+    known.learn("e", "larger than all may be", 101, "by", role)
+    held = [n for n in "abcde" if known.listed(n, FileInfo(1, None, {}), "by", Targets)]
+    assert held == ["a"]
 
 
 def test_what_is_known_is_taken_only_for_what_is_listed() -> None:

@@ -119,6 +119,9 @@ def test_what_is_not_a_plain_list_gets_the_strict_readers_verdict(meta: bytes) -
     "data",
     [
         b'{"signatures":[],"signed":[{"_type":"snapshot","meta":{"a":{"version":1}}}]}',
+        # canonical where the list stands, and not elsewhere
+        b'{"signatures":[],"signed":{"_type":"snapshot", "meta":{"a":{"version":1}}}}',
+        b'{"signatures":[],"signed":{"_type":"snapshot","meta":{"a":{"version":1}}, "x":1}}',
         # the signed ``meta`` is a number, and a list stands outside what is signed
         b'{"signatures":[],"signed":{"_type":"snapshot","meta":1},"x":{"meta":{"a":{"version":9}}}}',
         b'{"meta":{"a":{"version":1}},"signatures":[],"signed":{"_type":"snapshot"}}',

@@ -132,6 +132,8 @@ def delegations_for(targets: Targets, path: str, work: Work) -> Iterator[tuple[s
 
     Succinct roles count as terminating (TAP 15).
     """
+    if not targets.delegations:
+        return
     digest = hashlib.sha256(path.encode("utf-8"))
     if isinstance(targets.delegations, SuccinctDelegation):
         succinct = targets.delegations

@@ -184,6 +184,12 @@ class Targets(Signed):
         found = self._by_name.get(role)
         return None if found is None else found.path_hash_prefixes
 
+    def delegation_of(self, role: str) -> Delegation | SuccinctDelegation | None:
+        """The delegation to `role`, which may be that to all bins."""
+        if isinstance(self.delegations, SuccinctDelegation):
+            return self.delegations
+        return self._by_name.get(role)
+
     @cached_property
     def _by_name(self) -> Mapping[str, Delegation]:
         assert isinstance(self.delegations, tuple)  # noqa: S101 - asked for classic ones only

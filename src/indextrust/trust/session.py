@@ -203,8 +203,10 @@ class Session(Machine[Trusted]):
         """
         now = self.now if now is None else max(now, self.now)
         trusted = self.trusted
-        for role in (ROOT, TIMESTAMP, SNAPSHOT, TARGETS):
-            checks.not_expired(getattr(trusted, role), now, role)
+        if now >= trusted.expires:
+            order = (ROOT, TIMESTAMP, SNAPSHOT, TARGETS)
+            first = min(order, key=lambda role: getattr(trusted, role).expires)
+            checks.not_expired(getattr(trusted, first), now, first)
         return Lookup(self, trusted, check_target_path(path), now)
 
     # -- the steps ---------------------------------------------------------------------------
@@ -430,7 +432,7 @@ class _Roles:
         if info is None:
             raise MissingRoleError("delegated to, and not in the snapshot", where=role)
         bins = None if info.hashes or parent is None else parent  # a hash says which bin it is
-        by = (keys, None if bins is None else bins.prefixes_of(role))
+        by = (keys, None if bins is None else bins.delegation_of(role))
         known = self._known.listed(role, info, by, Targets)
         if known is not None and self._now < known.expires:
             return known
