@@ -182,8 +182,8 @@ def test_a_fingerprint_that_is_none(
 
 
 def test_a_slash_is_added_to_the_url(stage: Stage, indexes: TrustedIndexes) -> None:
-    index = indexes.add("internal", "https://index.example/root/pypi", _root(stage))
-    assert index.url == "https://index.example/root/pypi/"
+    index = indexes.add("internal", "https://index.example/team/stable", _root(stage))
+    assert index.url == "https://index.example/team/stable/"
 
 
 def test_an_index_is_not_trusted_twice(stage: Stage, indexes: TrustedIndexes) -> None:

@@ -23,7 +23,7 @@ from indextrust.trust.freshness import (
     offline_times,
     reference_time,
 )
-from indextrust.trust.session import set_back_notice
+from indextrust.trust.notices import set_back_notice
 
 __all__ = ["Current"]
 

@@ -19,7 +19,8 @@ from indextrust.trust.known import Known
 from indextrust.trust.limits import Limits
 from indextrust.trust.lookup import NotListed, check_target_path
 from indextrust.trust.memory import Changed, FirstSeen, Remembered, Unchanged, judge
-from indextrust.trust.session import Lookup, Notice, Session, Trusted
+from indextrust.trust.notices import Notice
+from indextrust.trust.session import Lookup, Session, Trusted
 from indextrust.trust.verdict import TargetEntry
 from indextrust.trust.wants import ABSENT, STORED, Absent, Done, Fetch, Load, Persist, Stored
 

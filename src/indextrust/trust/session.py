@@ -65,39 +65,13 @@ from indextrust.trust.limits import Allowance, Limits
 from indextrust.trust.lookup import NotListed, check_target_path, walk
 from indextrust.trust.machine import Answer, Machine, Steps
 from indextrust.trust.metadata import FileInfo, Root, Snapshot, Targets, Timestamp, parse
+from indextrust.trust.notices import Notice, set_back_notice
 from indextrust.trust.verdict import TargetEntry
 from indextrust.trust.wants import ABSENT, Done, Fetch, Load, Persist
 
-__all__ = ["Lookup", "Notice", "Session", "Trusted", "set_back_notice"]
+__all__ = ["Lookup", "Session", "Trusted"]
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Notice:
-    """Something that was not refused and yet should be known or kept.
-
-    Args:
-        kind: ``same-version-other-bytes``: the fetched file was discarded; ``clock-set-back``:
-            the clock shows a time before one that was seen; ``new-root``: the root was replaced.
-        role: which role it is about.
-        message: for people.
-        evidence: bytes worth keeping; empty if there are none.
-    """
-
-    kind: str
-    role: str
-    message: str
-    evidence: bytes
-
-
-def set_back_notice(clock: datetime, times: Times) -> Notice:
-    """That `clock` shows a time well before one that was seen."""
-    message = (
-        f"the clock was set back: it shows {clock:%Y-%m-%d %H:%M}, and "
-        f"{times.last_seen:%Y-%m-%d %H:%M} was seen before; expiry is judged by the later"
-    )
-    return Notice("clock-set-back", TIMESTAMP, message, b"")
 
 
 @dataclass
