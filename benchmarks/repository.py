@@ -5,33 +5,40 @@ files are rows and its targets have no bytes, which publishing never reads again
 that a measured publication adds are real ones of a few bytes.) A publication of a file changes two
 targets, the file and its project's document: on both sides, and so does `FLOOR`.
 
-python-tuf is used as its own examples use it (``examples/repository``): every role a `Metadata`
-object in memory, changed, given a new version, signed, serialised, written. Its serialiser is
-asked for compact JSON, so that both sides write bytes of one length. All write through one
-storage of ours, so they have one policy of durability: everything durable, then the timestamp.
+python-tuf is used as its own examples of hashed bins use it (``examples/manual_repo``): every role
+a `Metadata` object in memory, changed, given a new version, signed, serialised as indented JSON,
+written. A user who knows his way would ask for compact JSON, as long as ours: that is measured as
+well, in a column of its own. All write through one storage of ours, so they have one policy of
+durability: everything durable, then the timestamp.
 
-The floor signs, writes and makes durable the very bytes that ours wrote, encoded before.
+Ours signs and writes many bins with a process for each core, as the product does; python-tuf has
+nothing of the kind. The floor signs, writes and makes durable the very bytes that ours wrote,
+encoded before, in one process.
 
-The index is built in a process of its own for each run and side, which tells the peak memory. All
-runs are interleaved; figures are wall-clock medians with the spread. `ROWS` says what each row is.
+The index is built in a process of its own for each run and side, which tells the peak memory,
+that of its own processes included. All runs are interleaved; figures are wall-clock medians with
+the spread. `ROWS` says what each row is. Nothing is deleted before the end, for a file system that
+has just deleted many files takes longer to make new ones, whoever makes them: at a million files
+each long run leaves some 1.5 GB.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import gc
 import hashlib
 import itertools
 import json
-import shutil
+import os
 import sqlite3
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -51,15 +58,18 @@ from tuf.api.serialization.json import JSONSerializer
 from indextrust.ceremony import BinScheme, genesis
 from indextrust.distribution import DistributionFile
 from indextrust.names import ROOT, SNAPSHOT, TIMESTAMP, NormalizedName, document_path, file_path
-from indextrust.repository import Repository, encode, plan, signing
+from indextrust.repository import Repository, encode, plan, schema, signing
+from indextrust.repository.bins import BinTask, make_all
 from indextrust.repository.changes import Add
 from indextrust.repository.disk import sweep
 from indextrust.repository.documents import document_bytes
 from indextrust.repository.objects import ObjectStore
 from indextrust.repository.offline import verify
+from indextrust.repository.provenance import NOTHING
 from indextrust.repository.seal import Seal, make_key
 from indextrust.repository.state import State
 from indextrust.repository.storage import FolderStorage
+from indextrust.repository.workers import Workers
 
 SCHEME = BinScheme.of(16_384)
 PER_PROJECT = 20
@@ -158,9 +168,11 @@ class Disk:
 class Theirs:
     """An index in python-tuf's objects."""
 
-    def __init__(self, files: int, signer: CryptoSigner, folder: Path) -> None:
+    def __init__(
+        self, files: int, signer: CryptoSigner, folder: Path, *, compact: bool = False
+    ) -> None:
         self.signer, self.disk = signer, Disk(folder)
-        self.serializer = JSONSerializer(compact=True)
+        self.serializer = JSONSerializer(compact=compact)
         self.expires = START.replace(tzinfo=UTC) + timedelta(days=1)
         succinct = SuccinctRoles([signer.public_key.keyid], 1, SCHEME.bits, "bin")
         self.bins = {name: Metadata(Targets(expires=self.expires)) for name in succinct.get_roles()}
@@ -203,55 +215,57 @@ class Theirs:
 
 
 class Ours:
-    """The same with our encoder, signing and storage, from rows in memory; and its floor."""
+    """The same with our encoder, signing and storage, from what was written last; its floor."""
 
     def __init__(self, files: int, signer: CryptoSigner, folder: Path) -> None:
         self.signer, self.disk = signer, Disk(folder)
         self.expires = plan.utc(START + timedelta(days=1))
-        self.bins: dict[str, dict[str, plan.TargetFile]] = {name: {} for name in SCHEME.names()}
-        self.bins.update(by_bin(targets_of(listing(files))))
-        self.versions = dict.fromkeys((*self.bins, SNAPSHOT, TIMESTAMP), 0)
-        nothing = dict.fromkeys(self.bins, plan.RoleFile(0, 0, ""))
+        self.workers = Workers(self.disk.storage)
+        nothing = dict.fromkeys(SCHEME.names(), NOTHING)
+        self.files: dict[str, plan.RoleFile] = {**nothing, SNAPSHOT: NOTHING, TIMESTAMP: NOTHING}
         self.listed = encode.SnapshotList(nothing, hashes=False)
-        self.payloads: dict[str, bytes] = {}
+        self.signed: dict[str, plan.RoleFile] = {}
+        first = by_bin(targets_of(listing(files)))
+        self.publish([self.task(name)._replace(put=first.get(name, {})) for name in nothing])
 
-    def _write(self, name: str, payload: encode.Payload) -> plan.RoleFile:
-        self.payloads[name] = payload
-        data = signing.sign_payload(payload, self.signer)
-        self.disk.write(name, self.versions[name], data)
-        return plan.RoleFile(self.versions[name], *plan.describe(data))
+    def task(self, name: str) -> BinTask:
+        old = self.files[name]
+        return BinTask(name, old.version + 1, self.expires, old)
 
-    def publish(self, payloads: Iterable[tuple[str, encode.Payload]]) -> None:
-        """Sign and write the payloads of bins, which are made as this goes on."""
-        self.payloads = {}
-        signed = {name: self._write(name, payload) for name, payload in payloads}
-        self.listed = self.listed.changed(signed)
-        self.versions[SNAPSHOT] += 1
-        payload = self.listed.payload(self.versions[SNAPSHOT], self.expires)
-        snapshot = self._write(SNAPSHOT, payload)
-        self.versions[TIMESTAMP] += 1
-        tree = plan.timestamp_role(self.versions[TIMESTAMP], self.expires, snapshot)
+    def publish(self, tasks: Sequence[BinTask]) -> None:
+        """Make bins anew, then snapshot and timestamp."""
+        storage, count = self.disk.storage, len(tasks)
+        made = dict(make_all(storage, self.signer, self.workers, tasks, count))
+        self.signed = {name: file for name, file in made.items() if file is not None}
+        assert len(self.signed) == count  # noqa: S101
+        self.listed = self.listed.changed(self.signed)
+        version = self.files[SNAPSHOT].version + 1
+        data = signing.sign_payload(self.listed.payload(version, self.expires), self.signer)
+        self.disk.write(SNAPSHOT, version, data)
+        self.signed[SNAPSHOT] = plan.RoleFile(version, *plan.describe(data))
+        version = self.files[TIMESTAMP].version + 1
+        tree = plan.timestamp_role(version, self.expires, self.signed[SNAPSHOT])
         self.disk.publish(signing.sign_role(tree, [self.signer]))
+        self.files |= {**self.signed, TIMESTAMP: plan.RoleFile(version, 0, "")}
 
-    def add(self, targets: dict[str, plan.TargetFile]) -> Iterator[tuple[str, encode.Payload]]:
-        for name, new in by_bin(targets).items():
-            self.bins[name].update(new)
-            self.versions[name] += 1
-            yield name, encode.bin_payload(self.versions[name], self.expires, self.bins[name])
+    def add(self, targets: dict[str, plan.TargetFile]) -> list[BinTask]:
+        return [self.task(name)._replace(put=new) for name, new in by_bin(targets).items()]
 
-    def renew(self) -> Iterator[tuple[str, encode.Payload]]:
-        for name in self.bins:
-            old = self.versions[name]
-            self.versions[name] += 1
-            data = self.disk.storage.read(f"metadata/{old}.{name}.json", 1 << 30)
-            payload = data and encode.renewed_payload(data, old, old + 1, self.expires)
-            if not payload:  # the first time
-                payload = encode.bin_payload(old + 1, self.expires, self.bins[name])
-            yield name, payload
+    def renew(self) -> list[BinTask]:
+        return [self.task(name) for name in SCHEME.names()]
 
-    def floor(self, disk: Disk, run: int) -> None:
-        """Sign and write to another folder what was signed and written last."""
-        for name, payload in self.payloads.items():
+    def payloads(self) -> dict[str, bytes]:
+        """What was signed last."""
+        found = {}
+        for name, file in self.signed.items():
+            data = self.disk.storage.read(f"metadata/{file.version}.{name}.json", file.length)
+            assert data is not None  # noqa: S101
+            found[name] = data[data.index(b'"signed":') + 9 : -1]
+        return found
+
+    def floor(self, disk: Disk, run: int, payloads: dict[str, bytes]) -> None:
+        """Sign and write these to another folder."""
+        for name, payload in payloads.items():
             signature = self.signer.sign(payload).signature.encode()
             disk.write(name, run + 1, signature + payload)
         disk.publish(self.signer.sign(b"x" * 300).signature.encode())
@@ -267,27 +281,38 @@ class Clock:
 
 
 def fill(database: Path, files: int) -> None:
-    """Rows of the whole index, straight into a new state."""
+    """A database with the rows of the whole index, each table in the order of its key."""
+    engine = schema.open_engine(database)
+    schema.tables.create_all(engine)
+    rows: list[tuple[str, str, int, str]] = []
     with sqlite3.connect(database) as db:
         for project, group in itertools.groupby(listing(files), lambda file: file.project):
-            members = list(group)
-            document = plan.describe(document_bytes(project, members))
-            rows = [(file_path(project, f.filename), f.size, f.sha256) for f in members]
-            rows.append((document_path(project), *document))
+            members = sorted(group, key=lambda file: file.filename)
+            paths = {document_path(project): plan.describe(document_bytes(project, members))}
+            paths |= targets_of(members) | paths
+            rows += [(SCHEME.bin_of(path), path, *target) for path, target in paths.items()]
             db.execute("INSERT INTO projects VALUES (?)", (project,))
             db.executemany(
-                "INSERT INTO files (project, filename, version, size, sha256, upload_time) "
-                "VALUES (?, ?, ?, ?, ?, ?)",
+                "INSERT INTO files (project, filename, version, size, sha256, upload_time, "
+                "elsewhere) VALUES (?, ?, ?, ?, ?, ?, 0)",
                 [dataclasses.astuple(file)[:6] for file in members],
             )
-            db.executemany(
-                "INSERT INTO targets (path, bin, length, sha256) VALUES (?, ?, ?, ?)",
-                [(path, SCHEME.bin_of(path), length, sha256) for path, length, sha256 in rows],
-            )
+        query = "INSERT INTO targets (bin, path, length, sha256) VALUES (?, ?, ?, ?)"
+        db.executemany(query, sorted(rows))
 
 
-def build_ours(files: int, signer: CryptoSigner, folder: Path) -> float:
-    """A published repository in `folder`; returns the seconds after its rows were there.
+def copy_rows(source: Path, database: Path) -> None:
+    """The rows of a filled database, straight into a new state."""
+    with contextlib.closing(sqlite3.connect(database)) as db:
+        db.execute("ATTACH ? AS rows", (str(source),))
+        for table in ("projects", "files", "targets"):
+            db.execute(f"INSERT INTO {table} SELECT * FROM rows.{table}")  # noqa: S608
+        db.commit()
+
+
+def build_ours(rows: Path, signer: CryptoSigner, folder: Path) -> tuple[float, float]:
+    """A published repository in `folder`; the seconds after its rows were there, and the peak
+    memory in MiB of the processes that helped.
 
     The steps are those of `Publisher`, without a queue of a million changes before them.
     """
@@ -305,35 +330,44 @@ def build_ours(files: int, signer: CryptoSigner, folder: Path) -> float:
     seal = Seal(make_key(folder / "queue.key"), folder, folder / "incoming")
     path = folder / "state.sqlite"
     state = State.create(path, folder / "incoming", offline, seal, "bench", now)
-    fill(path, files)
+    copy_rows(rows, path)
+    workers = Workers(disk.storage)
     before = time.perf_counter()
     names = SCHEME.names()
     with state.connected():
-        begun = state.allot([*names, SNAPSHOT, TIMESTAMP], [], 0, now)
-        signed = {}
-
-        def write(name: str, payload: encode.Payload) -> None:
-            data = signing.sign_payload(payload, signer)
-            disk.write(name, 1, data)
-            signed[name] = plan.RoleFile(1, *plan.describe(data))
-
-        for name, targets in state.bins(names):
-            write(name, encode.bin_payload(1, expires, targets))
+        numbers = dict.fromkeys((*names, SNAPSHOT, TIMESTAMP), 1)
+        publication = state.allot(numbers, [], 0, now)
+        tasks = (BinTask(name, 1, expires, put=put) for name, put in state.bins(names))
+        made = dict(make_all(disk.storage, signer, workers, tasks, len(names)))
+        signed = {name: file for name, file in made.items() if file is not None}
         snapshot = encode.SnapshotList({**listed, **signed}, hashes=encode.lists_hashes(SCHEME))
-        write(SNAPSHOT, snapshot.payload(1, expires))
+        data = signing.sign_payload(snapshot.payload(1, expires), signer)
+        disk.write(SNAPSHOT, 1, data)
+        signed[SNAPSHOT] = plan.RoleFile(1, *plan.describe(data))
         tree = plan.timestamp_role(1, expires, signed[SNAPSHOT])
         timestamp = signing.sign_role(tree, [signer])
         disk.publish(timestamp)
         signed[TIMESTAMP] = plan.RoleFile(1, *plan.describe(timestamp))
-        rows = {name: (file, expires) for name, file in signed.items()}
-        state.finish(begun.publication, rows, [], SCHEME.bin_of, now)
-    return time.perf_counter() - before
+        dated = {name: (file, expires) for name, file in signed.items()}
+        digest = snapshot.digest(names)
+        state.finish(publication, dated, [], SCHEME.bin_of, now, digest)
+    seconds = time.perf_counter() - before
+    helpers = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+    memory = sum(peak(int(number)) for number in helpers)
+    workers.close()
+    return seconds, memory
 
 
-def build_theirs(files: int, signer: CryptoSigner, folder: Path) -> float:
+def peak(process: int) -> float:
+    """MiB that a process had at the most. (getrusage counts those of its parent too.)"""
+    status = Path(f"/proc/{process}/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) / 1024
+
+
+def build_theirs(files: int, signer: CryptoSigner, folder: Path, *, compact: bool) -> float:
     """The same files as python-tuf's objects, all signed and written."""
     before = time.perf_counter()
-    theirs = Theirs(files, signer, folder)
+    theirs = Theirs(files, signer, folder, compact=compact)
     theirs.publish(theirs.bins)
     return time.perf_counter() - before
 
@@ -341,9 +375,9 @@ def build_theirs(files: int, signer: CryptoSigner, folder: Path) -> float:
 class Whole:
     """`Repository` over a built index."""
 
-    def __init__(self, files: int, folder: Path) -> None:
+    def __init__(self, rows: Path, folder: Path) -> None:
         signer, self.clock, self.gate = CryptoSigner.generate_ed25519(), Clock(), 0.0
-        build_ours(files, signer, folder)
+        build_ours(rows, signer, folder)
         self.repository = Repository.open(folder, online=signer, clock=self.clock)
         self.objects = ObjectStore(folder / "objects", folder / "incoming")
         gate = self.repository._warm.gate
@@ -383,9 +417,10 @@ class Bench:
         self.theirs = Theirs(files, signer, folder / "theirs")
         self.theirs.publish(self.theirs.bins)
         self.ours = Ours(files, signer, folder / "ours")
-        self.ours.publish(self.ours.renew())
         self.floor = Disk(folder / "floor")
-        self.whole = Whole(files, folder / "whole")
+        self.rows = folder / "rows.sqlite"
+        fill(self.rows, files)
+        self.whole = Whole(self.rows, folder / "whole")
         self.publications = 0
         gc.collect()
         gc.freeze()  # neither side shall wait for the other's objects to be looked through
@@ -403,39 +438,47 @@ class Bench:
         self.publications += 1
         new = additions(str(self.publications), count, min(projects, self.projects))
         targets = targets_of(new, salt=str(self.publications))
-        theirs = lambda: self.theirs.publish(self.theirs.add(targets))  # noqa: E731
-        self.time(row, "theirs", theirs)
+        self.both(row, lambda: self.theirs.publish(self.theirs.add(targets)))
         self.time(row, "ours", lambda: self.ours.publish(self.ours.add(targets)))
-        self.time(f"{row}, floor", "ours", lambda: self.ours.floor(self.floor, self.publications))
+        self.lower(row)
         self.whole.queue(new)
         self.time(f"{row}, whole", "ours", self.whole.repository.publish)
         self.take(f"{row}, gate", "ours", self.whole.gate * 1000)
 
     def renew(self) -> None:
         self.publications += 1
-        self.time("renew all", "theirs", lambda: self.theirs.publish(self.theirs.bins))
+        self.both("renew all", lambda: self.theirs.publish(self.theirs.bins))
         self.time("renew all", "ours", lambda: self.ours.publish(self.ours.renew()))
-        self.time(
-            "renew all, floor", "ours", lambda: self.ours.floor(self.floor, self.publications)
-        )
+        self.lower("renew all")
         self.time("renew all, whole", "ours", self.whole.renew)
         self.take("renew all, gate", "ours", self.whole.gate * 1000)
 
+    def both(self, row: str, run: Callable[[], object]) -> None:
+        """One thing in python-tuf's both forms of JSON."""
+        for side, compact in (("theirs", False), ("compact", True)):
+            self.theirs.serializer = JSONSerializer(compact=compact)
+            self.time(row, side, run)
+
+    def lower(self, row: str) -> None:
+        payloads = self.ours.payloads()
+        floor = lambda: self.ours.floor(self.floor, self.publications, payloads)  # noqa: E731
+        self.time(f"{row}, floor", "ours", floor)
+
     def build(self) -> None:
         """The index from nothing, each side in a process of its own."""
-        for side in ("theirs", "ours"):
-            folder = self.folder / "build"
+        for side in ("theirs", "compact", "ours"):
+            folder = self.folder / f"build-{side}-{self.publications}"
             command = [sys.executable, __file__, "--files", str(self.files), "--build", side]
-            command += ["--folder", str(folder)]
+            command += ["--folder", str(folder), "--rows", str(self.rows)]
             ran = subprocess.run(command, capture_output=True, text=True, check=True)
-            shutil.rmtree(folder)
-            seconds, peak = json.loads(ran.stdout)
+            seconds, memory = json.loads(ran.stdout)
             self.take("first build", side, seconds * 1000)
-            self.take("first build, peak MiB", side, peak)
+            self.take("first build, peak MiB", side, memory)
 
     def run(self, runs: int, long_runs: int) -> Figures:
         """Everything; the first publication of each side warms it up and does not count."""
-        self.publish("one publish", 1, 1)
+        for row, count, projects in (("one publish", 1, 1), ("1,000 files", BATCH, BATCH_PROJECTS)):
+            self.publish(row, count, projects)
         self.taken.clear()
         for number in range(runs):
             self.publish("one publish", 1, 1)
@@ -446,18 +489,34 @@ class Bench:
         return self.taken
 
 
+def cell(figures: Sequence[float]) -> str:
+    """Median, spread, number of runs."""
+    if not figures:
+        return ""
+    return (
+        f"{statistics.median(figures):,.1f} ({min(figures):,.1f}-{max(figures):,.1f}) "
+        f"{len(figures)}"
+    )
+
+
+def ratio(theirs: Sequence[float], ours: Sequence[float]) -> str:
+    return f"{statistics.median(theirs) / statistics.median(ours):.1f}x" if theirs else ""
+
+
 def table(taken: Figures) -> str:
-    lines = [f"{'milliseconds':24} {'ours':>28} {'python-tuf':>28} {'ratio':>7} wanted"]
+    head = ("milliseconds", "ours", "python-tuf", "ratio", "wanted", "its compact JSON", "ratio")
+    line = "{:24} {:>30} {:>30} {:>7} {:>6} {:>30} {:>7}"
+    lines = [line.format(*head)]
     for row, (wanted, _) in ROWS.items():
-        ours = taken[row]["ours"]
-        theirs = taken.get(row.removesuffix(", whole"), {}).get("theirs", [])
-        spread = [
-            f"{statistics.median(v):,.1f} ({min(v):,.1f}-{max(v):,.1f}) {len(v)}" if v else ""
-            for v in (ours, theirs)
-        ]
-        ratio = f"{statistics.median(theirs) / statistics.median(ours):.1f}x" if theirs else ""
+        sides = taken.get(row.removesuffix(", whole"), {})
+        ours, theirs, compact = (
+            taken[row]["ours"],
+            sides.get("theirs", []),
+            sides.get("compact", []),
+        )
         claim = "" if wanted is None else f"{wanted:g}x"
-        lines.append(f"{row:24} {spread[0]:>28} {spread[1]:>28} {ratio:>7} {claim:>6}")
+        cells = (cell(ours), cell(theirs), ratio(theirs, ours), claim, cell(compact))
+        lines.append(line.format(row, *cells, ratio(compact, ours)).rstrip())
     return "\n".join([*lines, "", *(f"{row}: {meaning}" for row, (_, meaning) in ROWS.items())])
 
 
@@ -466,16 +525,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--files", type=int, default=1_000_000, help="files in the index")
     parser.add_argument("--runs", type=int, default=7, help="of the publications")
-    parser.add_argument("--long-runs", type=int, default=3, help="of renewals and builds")
-    parser.add_argument("--build", choices=("ours", "theirs"), help=argparse.SUPPRESS)
-    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--long-runs", type=int, default=7, help="of renewals and builds")
+    parser.add_argument("--build", choices=("ours", "theirs", "compact"), help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help="where to work; by default the system's")
+    parser.add_argument("--rows", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.build:
         options.folder.mkdir()
-        build = build_ours if options.build == "ours" else build_theirs
-        seconds = build(options.files, CryptoSigner.generate_ed25519(), options.folder)
-        status = Path("/proc/self/status").read_text()  # getrusage counts the parent's peak too
-        print(json.dumps([seconds, int(status.split("VmHWM:")[1].split()[0]) / 1024]))
+        signer = CryptoSigner.generate_ed25519()
+        if options.build == "ours":
+            seconds, memory = build_ours(options.rows, signer, options.folder)
+        else:
+            compact = options.build == "compact"
+            seconds = build_theirs(options.files, signer, options.folder, compact=compact)
+            memory = 0.0
+        print(json.dumps([seconds, memory + peak(os.getpid())]))
         return
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         taken = Bench(options.files, Path(folder)).run(options.runs, options.long_runs)

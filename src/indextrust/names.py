@@ -13,9 +13,10 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote
 
 from indextrust.errors import InputError
@@ -31,6 +32,9 @@ __all__ = [
     "BINS",
     "BIN_PREFIX",
     "CLASSIC_BINS_LIMIT",
+    "LAYOUTS",
+    "REHEARSAL_FIELD",
+    "REHEARSAL_ROOT",
     "ROOT",
     "SNAPSHOT",
     "TARGETS",
@@ -38,21 +42,41 @@ __all__ = [
     "TIMESTAMP",
     "TOP_LEVEL_ROLES",
     "BinScheme",
+    "Layout",
     "NormalizedName",
     "check_filename",
     "document_path",
     "file_identity",
     "file_path",
     "hash_prefixed",
+    "is_target_path",
+    "layout_of",
     "metadata_filename",
     "metadata_path",
     "parse_filename",
     "project_name",
     "project_of_filename",
+    "target_paths",
 ]
 
-TARGET_PATHS = ("simple/*/*", "files/*/*")
-"""The profile's two kinds of target path: what targets hands to bins."""
+Layout = Literal["pep458", "projects"]
+"""What is a target. ``pep458``: project documents, distribution files and core metadata, as the
+PEP has it. ``projects``: documents alone, whose hashes vouch for the files; for large indexes."""
+
+LAYOUTS: tuple[Layout, Layout] = ("pep458", "projects")
+
+TARGET_PATHS: Mapping[Layout, tuple[str, ...]] = {
+    "pep458": ("simple/*/*", "files/*/*"),
+    "projects": ("simple/*/*",),
+}
+"""The paths that targets hands to bins. They tell the layout, under the signature of targets."""
+
+REHEARSAL_FIELD = "x-indextrust-rehearsal"
+"""Field of a root that was made to practise. Signed with it, so nobody can take it away."""
+
+REHEARSAL_ROOT = 900_000_001
+"""Version of a rehearsal's first root. Roots are followed one by one, so from a real root no
+client gets there, whichever keys were used to practise."""
 
 ROOT = "root"
 TIMESTAMP = "timestamp"
@@ -70,6 +94,7 @@ _MAX_NAME = 200
 _MAX_TAGS = 256
 
 
+@lru_cache(maxsize=1_024)
 def project_name(name: str) -> NormalizedName:
     """Return `name` as a `NormalizedName`, if it is already in normalised form.
 
@@ -166,6 +191,36 @@ def metadata_path(project: NormalizedName, filename: str) -> str:
     return file_path(project, filename) + ".metadata"
 
 
+def target_paths(layout: Layout) -> list[str]:
+    """The path patterns of a layout, as targets delegates them to bins.
+
+    Raises:
+        InputError: no such layout.
+    """
+    if layout not in LAYOUTS:
+        raise InputError(f"expected one of the layouts {', '.join(LAYOUTS)}, got {layout!r:.80}")
+    return list(TARGET_PATHS[layout])
+
+
+def layout_of(paths: Iterable[str]) -> Layout:
+    """The layout whose path patterns these are: what `target_paths` wrote.
+
+    Raises:
+        InputError: those of no layout.
+    """
+    paths = tuple(paths)
+    for layout in LAYOUTS:
+        if TARGET_PATHS[layout] == paths:
+            return layout
+    raise InputError(f"expected the path patterns of a layout, got {paths!r:.200}")
+
+
+def is_target_path(path: str, layout: Layout) -> bool:
+    """Whether a client would look for `path` in the bins at all."""
+    first, *others = path.split("/")
+    return len(others) == 2 and f"{first}/*/*" in TARGET_PATHS[layout]
+
+
 def hash_prefixed(path: str, digest: str) -> str:
     """`path` with `digest` (hex) before its last component (TUF specification 6.2)."""
     folder, slash, name = path.rpartition("/")
@@ -210,15 +265,27 @@ class BinScheme:
             )
 
     @classmethod
-    def of(cls, count: int) -> BinScheme:
-        """The default scheme for `count` bins, a power of two.
+    def of(cls, count: int, *, succinct: bool | None = None) -> BinScheme:
+        """The scheme for `count` bins.
+
+        Args:
+            count: a power of two.
+            succinct: None for the default: above 256.
 
         Raises:
-            InputError: `count` is not a power of two from 2 to 65536.
+            InputError: `count` is not a power of two from 2 to 65536, or more than 256 are wanted
+                by path-hash prefixes.
         """
         if count < 2 or count > 65536 or count & (count - 1):
             raise InputError(f"expected a power of two from 2 to 65536 bins, got {count}")
-        return cls(count.bit_length() - 1, succinct=count > CLASSIC_BINS_LIMIT)
+        if succinct is None:
+            succinct = count > CLASSIC_BINS_LIMIT
+        return cls(count.bit_length() - 1, succinct=succinct)
+
+    @property
+    def form(self) -> str:
+        """How the bins are delegated, in the words of the specification."""
+        return "succinct_roles" if self.succinct else "path_hash_prefixes"
 
     @property
     def count(self) -> int:

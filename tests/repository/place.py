@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import sqlite3
+import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -13,6 +15,7 @@ from typing import Any
 from securesystemslib.signer import CryptoSigner
 
 from indextrust.ceremony import BinScheme, genesis, rotate
+from indextrust.names import Layout
 from indextrust.repository import Repository, SignedRoles
 from indextrust.repository.schema import Database
 from indextrust.repository.seal import KEY, Seal, read_key
@@ -43,6 +46,8 @@ class Place:
         folder: temporary.
         clock: the repository's.
         bins: number of bins.
+        layout: what is a target.
+        succinct: how the bins are delegated; None for the default.
     """
 
     folder: Path
@@ -52,17 +57,35 @@ class Place:
         default_factory=lambda: [CryptoSigner.generate_ed25519() for _ in range(3)]
     )
     online: CryptoSigner = field(default_factory=CryptoSigner.generate_ed25519)
+    layout: Layout = "pep458"
+    succinct: bool | None = None
 
     def __post_init__(self) -> None:
-        scheme = BinScheme.of(self.bins)
         self.roles = genesis(
-            self.keyholders, 2, self.online.public_key, bins=scheme, now=self.clock.now
+            self.keyholders,
+            2,
+            self.online.public_key,
+            bins=BinScheme.of(self.bins, succinct=self.succinct),
+            now=self.clock.now,
+            layout=self.layout,
         )
         self.uploads = self.folder / "uploads"
         self.uploads.mkdir()
         self.repository = Repository.create(
             self.folder / "index", self.roles, online=self.online, clock=self.clock
         )
+
+    def copied(self, folder: Path) -> Place:
+        """The same in another folder that does not exist yet, with a clock of its own."""
+        copied = copy.copy(self)
+        subprocess.run(["cp", "-a", self.folder, folder], check=True)  # hard links stay
+        copied.folder = folder
+        copied.uploads = folder / "uploads"
+        copied.clock = Clock(self.clock.now)
+        copied.repository = Repository.open(
+            folder / "index", online=self.online, clock=copied.clock
+        )
+        return copied
 
     @property
     def public(self) -> Path:

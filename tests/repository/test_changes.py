@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import unicodedata
 from dataclasses import replace
 
@@ -10,9 +11,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 from packaging.utils import NormalizedName
 
+from indextrust.canonical import canonical
 from indextrust.distribution import DistributionFile
 from indextrust.errors import InputError, StoreError
-from indextrust.repository.changes import Add, Change, Remove, Yank, decode, encode, yank_reason
+from indextrust.repository.changes import (
+    Add,
+    Change,
+    Import,
+    Remove,
+    Yank,
+    count,
+    decode,
+    encode,
+    encode_import,
+    import_row,
+    read_import_row,
+    spread,
+    yank_reason,
+)
 
 DEMO = NormalizedName("demo")
 FILE = DistributionFile(
@@ -34,7 +50,35 @@ SDIST = replace(FILE, metadata_sha256=None)
 )
 def test_a_change_survives_the_queue(change: Change) -> None:
     assert decode(encode(change)) == change
-    assert encode(decode(encode(change))) == encode(change)
+    assert spread(change) == (change,)
+    assert count(encode(change)) == 1
+
+
+ELSEWHERE = (
+    Add(FILE, 17, elsewhere=True),
+    Add(replace(FILE, filename="demo-2.0.tar.gz", version="2.0", yanked='why "not"'), None, True),
+    Add(replace(SDIST, filename="demo-3.0.zip", version="3.0", yanked=""), None, True),
+)
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_many_files_share_a_row(number: int) -> None:
+    files = ELSEWHERE[:number]
+    text = encode_import(DEMO, [import_row(add) for add in files])
+    found = decode(text)
+    assert found == Import(DEMO, files)
+    assert spread(found) == files
+    assert count(text) == number
+    assert text == canonical(json.loads(text)).decode()
+    assert read_import_row(DEMO, import_row(files[-1])) == files[-1]
+
+
+@pytest.mark.parametrize("files", [(), (Add(SDIST),), (*ELSEWHERE, Add(FILE, 17))])
+def test_an_import_is_of_files_that_are_elsewhere(files: tuple[Add, ...]) -> None:
+    with pytest.raises(InputError, match="files of project demo that are kept elsewhere"):
+        Import(DEMO, files)
+    with pytest.raises(InputError, match="files of project other"):
+        Import(NormalizedName("other"), ELSEWHERE)
 
 
 def test_a_row_is_canonical_json() -> None:
@@ -60,6 +104,11 @@ def test_a_row_is_canonical_json() -> None:
         encode(Add(SDIST)).replace('"metadata_size":null', '"metadata_size":5'),
         encode(Add(FILE, 5)).replace('"metadata_size":5', '"metadata_size":null'),
         "[" * 100_000,
+        encode_import(DEMO, []),
+        encode_import(DEMO, ["[]"]),
+        encode_import(DEMO, ["5"]),
+        encode_import(NormalizedName("De.Mo"), [import_row(ELSEWHERE[0])]),
+        encode_import(DEMO, [import_row(ELSEWHERE[0])]).replace('"count":1', '"count":2'),
     ],
 )
 def test_a_damaged_row_is_our_own_damage(row: str) -> None:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -183,17 +184,17 @@ def test_the_gate_refuses_an_answer_that_was_not_planned(
     returning = client(place)
     returning.refresh()
     before = (place.public / "metadata/timestamp.json").read_bytes()
-    real = encode.bin_payload
+    real = encode.edited_payload
 
-    def wrong(version: int, expires: str, targets: object) -> bytes:
-        tree = json.loads(real(version, expires, targets))  # type: ignore[arg-type]
+    def wrong(*arguments: Any) -> bytes:
+        tree = json.loads(real(*arguments) or b"")
         for entry in tree["targets"].values():
             entry["hashes"]["sha256"] = "0" * 64
         return json.dumps(tree, sort_keys=True, separators=(",", ":")).encode()
 
     place.repository.add(place.wheel("demo", "2.0"))
     with monkeypatch.context() as patch:
-        patch.setattr("indextrust.repository.publish.bin_payload", wrong)
+        patch.setattr("indextrust.repository.bins.edited_payload", wrong)
         with pytest.raises(RepositoryError, match="a client would not find what was planned"):
             place.repository.publish()
     assert (place.public / "metadata/timestamp.json").read_bytes() == before

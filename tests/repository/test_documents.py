@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import random
+from dataclasses import replace
 from html.parser import HTMLParser
 
 from hypothesis import given
 from hypothesis import strategies as st
 from packaging.utils import NormalizedName
+from securesystemslib.formats import encode_canonical
 
 from indextrust.distribution import DistributionFile
 from indextrust.repository.changes import yank_reason
@@ -100,6 +103,29 @@ def test_no_reason_breaks_out_of_a_page_and_a_client_reads_it_back(reason: str) 
     assert page.links[0]["data-yanked"] == reason
     document = parse_document(DEMO, document_bytes(DEMO, [file]))
     assert document.files[file.filename] == file
+
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
+
+
+@given(st.lists(st.tuples(st.none() | TEXT, st.none() | TEXT, st.booleans()), max_size=4))
+def test_a_document_is_canonical_whatever_the_texts_in_it(
+    parts: list[tuple[str | None, str | None, bool]],
+) -> None:
+    files = [
+        replace(
+            *(SDIST if number % 2 else WHEEL,),
+            filename=f"demo-{number}.tar.gz",
+            requires_python=requires,
+            yanked=yanked,
+            metadata_sha256="d" * 64 if core else None,
+        )
+        for number, (requires, yanked, core) in enumerate(parts)
+    ]
+    data = document_bytes(DEMO, files)
+    if not any(character < " " for character in data.decode()):  # else it is no JSON
+        assert str(encode_canonical(json.loads(data))).encode() == data
+        assert [f["filename"] for f in json.loads(data)["files"]] == [f.filename for f in files]
 
 
 @given(st.integers(), st.sets(st.integers(0, 40), max_size=20))

@@ -44,6 +44,7 @@ class Waits:
 
             return seen
 
+        monkeypatch.setattr(durable, "_file_system", lambda _: "ext4")  # also in a container
         monkeypatch.setattr(os, "fsync", counted)
         monkeypatch.setattr(durable, "_syncfs", look)
 
@@ -144,9 +145,9 @@ def test_names_are_given_in_the_order_of_writing(
     named: list[str] = []
     replace = os.replace
 
-    def noted(old: Path, new: Path) -> None:
-        named.append(new.name)
-        replace(old, new)
+    def noted(old: str, new: str, *, dst_dir_fd: int) -> None:
+        named.append(new)
+        replace(old, new, dst_dir_fd=dst_dir_fd)
 
     monkeypatch.setattr(os, "replace", noted)
     storage.write_once("hash.x", b"1")
@@ -161,17 +162,18 @@ def test_names_are_given_in_the_order_of_writing(
 def test_an_unknown_file_system_or_an_old_kernel_is_not_trusted_with_syncfs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert durable._syncfs(tmp_path) is not None
     mounts = tmp_path / "mounts"
     device = os.stat(tmp_path).st_dev
     line = f"1 0 {os.major(device)}:{os.minor(device)} / / rw - %s none rw\n"
-    for kind in ("fuse.sshfs", "nfs4"):
+    monkeypatch.setattr(durable, "_MOUNTS", mounts)
+    mounts.write_text(line % "ext4")
+    assert durable._syncfs(tmp_path) is not None
+    for kind in ("fuse.sshfs", "nfs4", "overlay"):
         mounts.write_text(line % kind)
-        monkeypatch.setattr(durable, "_MOUNTS", mounts)
         assert durable._syncfs(tmp_path) is None
     mounts.write_text("1 0 0:0 / / rw - ext4 none rw\n")
     assert durable._syncfs(tmp_path) is None
-    monkeypatch.undo()
+    mounts.write_text(line % "ext4")
     old = os.uname_result(("Linux", "x", "5.4.0-1-generic", "x", "x"))
     monkeypatch.setattr(os, "uname", lambda: old)
     assert durable._syncfs(tmp_path) is None
@@ -192,3 +194,36 @@ def test_a_publication_waits_as_often_for_many_files_as_for_one(
     assert counts[0] == counts[1]
     public = str(place.public / "metadata")
     assert counts[0].index(public) > max(n for n, w in enumerate(counts[0]) if w == "syncfs")
+
+
+def test_what_a_killed_publication_named_is_made_durable_by_the_next(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was killed when everything had its name, and before the names were durable. Where there
+    is no syncfs nothing else would wait for them."""
+    place.publish(place.wheel("demo", "1.0"))
+    place.repository.add(place.wheel("new", "2.0"))
+    waits = Waits(monkeypatch, syncfs=False)
+    sync, counted = durable.Batch.sync, 0
+
+    class KilledError(BaseException):
+        pass
+
+    def killed(self: durable.Batch) -> None:
+        nonlocal counted
+        counted += 1
+        if counted == 2:
+            raise KilledError
+        sync(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(durable.Batch, "sync", killed)
+        with pytest.raises(KilledError):
+            place.reopen().publish()
+    waits.take()
+    place.reopen().publish()
+    folders = ("files/new", "files", "simple/new", "simple")
+    assert {str(place.public / folder) for folder in folders} <= set(waits.take())
+    place.repository.add(place.wheel("new", "3.0"))
+    place.reopen().publish()  # nobody was killed: what is there is durable
+    assert not {str(place.public / folder) for folder in ("files", "simple")} & set(waits.take())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from random import Random
 
 import pytest
 from hypothesis import given
@@ -16,6 +17,9 @@ from indextrust.repository.encode import (
     LONGEST_UNRECORDED,
     SnapshotList,
     bin_payload,
+    edited_payload,
+    entries_of,
+    find_target,
     lists_hashes,
     renewed_payload,
 )
@@ -67,6 +71,31 @@ def test_a_renewed_bin_is_encoded_as_if_from_its_rows(
 ) -> None:
     data = b'{"signatures":[],"signed":%b}' % bin_payload(old, TIME, targets)
     assert renewed_payload(data, old, new, LATER) == bin_payload(new, LATER, targets)
+
+
+@given(TARGETS, TARGETS, st.sets(PLAIN, max_size=3), st.randoms())
+def test_an_edited_bin_is_encoded_as_if_from_its_rows(
+    targets: dict[str, TargetFile],
+    put: dict[str, TargetFile],
+    others: set[str],
+    random: Random,
+) -> None:
+    drop = others | {path for path in targets if random.random() < 0.3}
+    data = b'{"signatures":[],"signed":%b}' % bin_payload(3, TIME, targets)
+    entries = entries_of(data, 3)
+    assert entries is not None
+    after = {path: target for path, target in {**targets, **put}.items() if path not in drop}
+    assert edited_payload(entries, 4, LATER, put, drop) == bin_payload(4, LATER, after)
+    for path in {*targets, *others}:
+        assert find_target(entries, path) == targets.get(path)
+
+
+@pytest.mark.parametrize("odd", [b"x", b'"a":1', b'"a":{"hashes":{"sha256":"00"},"length":1}'])
+def test_entries_of_another_form_are_not_edited_as_they_stand(odd: bytes) -> None:
+    entries = b'"a":{"hashes":{"sha256":"%b"},"length":1}' % (b"0" * 64)
+    assert edited_payload(entries, 2, LATER, {}, ()) is not None
+    for other in (odd, entries + b"," + odd, odd + b"," + entries):
+        assert edited_payload(other, 2, LATER, {}, ()) is None
 
 
 @pytest.mark.parametrize(

@@ -32,3 +32,10 @@ def test_the_example_is_short_and_uses_public_names_only() -> None:
     assert len(text.splitlines()) < 60
     modules = re.findall(r"^(?:from|import) (indextrust\S*)", text, re.MULTILINE)
     assert modules == ["indextrust.ceremony", "indextrust.repository"]
+
+
+def test_the_example_of_a_re_binning_shows_a_client_that_follows(tmp_path: Path) -> None:
+    printed = output_of(EXAMPLES / "rebinning.py", tmp_path).splitlines()
+    numbers = [int(line.rpartition("-")[2], 16) for line in printed[:2]]
+    assert numbers[1] >> 2 == numbers[0], "the new bin's range is part of the old one's"
+    assert printed[2] == "8 bins, 0 old names; as published: True"

@@ -21,15 +21,18 @@ from indextrust.distribution import DistributionFile
 from indextrust.errors import AlteredStateError
 from indextrust.names import NormalizedName
 from indextrust.repository.documents import document_bytes
+from indextrust.repository.encode import encoded
 from indextrust.repository.plan import RoleFile, TargetFile, describe
 from indextrust.repository.provenance import (
     NOTHING,
     Listed,
     Recorded,
+    as_listed,
     check_bin,
     check_listed,
     check_project,
     check_rows,
+    known_targets,
     read_bin,
     read_snapshot,
 )
@@ -55,7 +58,8 @@ def _targets(place: Place) -> None:
 
 def _new_target(place: Place) -> None:
     place.sql(
-        "INSERT INTO targets SELECT 'files/demo/demo-9.0-py3-none-any.whl', bin, 9, ? FROM targets "
+        "INSERT INTO targets (path, bin, length, sha256) "
+        "SELECT 'files/demo/demo-9.0-py3-none-any.whl', bin, 9, ? FROM targets "
         "WHERE path = 'simple/demo/index.json'",
         EVIL,
     )
@@ -78,17 +82,32 @@ def _unyanked_or_yanked(place: Place) -> None:
     place.sql("UPDATE files SET yanked = 'gone' WHERE filename = ?", WHEEL)
 
 
+def _size_that_is_none(place: Place) -> None:
+    place.sql("UPDATE files SET size = 'nine' WHERE filename = ?", WHEEL)
+
+
+def _text_that_is_none(place: Place) -> None:
+    place.sql("UPDATE files SET upload_time = x'ff' WHERE filename = ?", WHEEL)
+
+
 def _requires(place: Place) -> None:
     place.sql("UPDATE files SET requires_python = '<3' WHERE filename = ?", WHEEL)
 
 
 def _more_files(place: Place) -> None:
     place.sql(
-        "INSERT INTO files SELECT 'demo-9.0-py3-none-any.whl', project, '9.0', 9, ?, upload_time, "
-        "NULL, NULL, NULL FROM files WHERE filename = ?",
+        "INSERT INTO files SELECT project, 'demo-9.0-py3-none-any.whl', '9.0', 9, ?, upload_time, "
+        "NULL, NULL, NULL, 0 FROM files WHERE filename = ?",
         EVIL,
         WHEEL,
     )
+
+
+def _versions(place: Place) -> None:
+    """The document lists the same versions; the next one would not."""
+    place.sql("UPDATE files SET version = '2.0' WHERE filename = 'other-1.0-py3-none-any.whl'")
+    place.sql("UPDATE files SET version = '1.0' WHERE filename = 'other-2.0-py3-none-any.whl'")
+    place.repository.yank("other", "other-1.0-py3-none-any.whl")
 
 
 def _everything_of_a_project(place: Place) -> None:
@@ -100,7 +119,7 @@ def _everything_of_a_project(place: Place) -> None:
     db.row_factory = sqlite3.Row
     (row,) = db.execute("SELECT * FROM files WHERE filename = ?", (WHEEL,)).fetchall()
     db.close()
-    document = document_bytes(DEMO, [DistributionFile(**dict(row))])
+    document = document_bytes(DEMO, [DistributionFile(*tuple(row)[:-1])])
     length, sha256 = describe(document)
     place.sql(
         "UPDATE targets SET length = ?, sha256 = ? WHERE path = 'simple/demo/index.json'",
@@ -145,6 +164,9 @@ ATTACKS = [
     (_files, "the files of project demo give a document with"),
     (_unyanked_or_yanked, "the files of project demo give a document with"),
     (_requires, "the files of project demo give a document with"),
+    (_size_that_is_none, "the files of project demo give a document with none"),
+    (_text_that_is_none, "the files of project demo give a document with none"),
+    (_versions, "version '[12].0' is not the one in the file name 'other-[12].0-py3"),
     (_more_files, "the files of project demo give a document with"),
     (_everything_of_a_project, "the state was altered: bin-"),
     (_older_bins, r"the state was altered: role bin-\d: expected version [23]"),
@@ -163,6 +185,26 @@ def test_nothing_is_signed_that_the_tables_alone_say(
     before = everything(shop.folder)
     for repository in (shop.repository, shop.reopen()):  # one that remembers, one that reads
         with pytest.raises(AlteredStateError, match=says):
+            repository.publish()
+    assert everything(shop.folder) == before
+
+
+def test_offline_roles_that_were_replaced_do_not_come_back(shop: Place) -> None:
+    """Older ones verify as well, by their root; their files are in the object store."""
+    roots = shop.sql("SELECT * FROM roots")
+    query = "SELECT version, length, sha256, name FROM roles WHERE name IN ('targets', 'bins')"
+    rows = shop.sql(query)
+    shop.clock.sleep(hours=1)
+    shop.repository.install(shop.rotation(shop.online), shop.online)
+    shop.publish(shop.wheel("demo", "3.0"))  # else it is the operator's word that counts
+    shop.repository.yank("demo", WHEEL)
+    shop.sql("DELETE FROM roots WHERE version > ?", len(roots))
+    for row in rows:
+        change = "UPDATE roles SET version = ?, length = ?, sha256 = ?, allotted = 1 WHERE name = ?"
+        shop.sql(change, *row)
+    before = everything(shop.folder)
+    for repository in (shop.repository, shop.reopen()):
+        with pytest.raises(AlteredStateError, match=r"role bins: expected version 2, .* version 1"):
             repository.publish()
     assert everything(shop.folder) == before
 
@@ -306,51 +348,89 @@ def test_before_the_first_publication_there_is_nothing() -> None:
 
 
 ROWS = {"bin-0": Recorded(BIN, 5, True), "snapshot": Recorded(SNAPSHOT, 7, True)}
-WITH_HASHES = {"bin-0": Listed(*BIN)}
+WITH_HASHES = {"bin-0": as_listed(BIN)}
 VERSIONS_ONLY = {"bin-0": Listed(5, None, None)}
 
 
 @pytest.mark.parametrize("listed", [WITH_HASHES, VERSIONS_ONLY])
 @pytest.mark.parametrize(
-    ("change", "begun", "restored", "good"),
+    ("change", "begun", "above", "good"),
     [
-        ({}, 0, False, True),
-        ({"allotted": 6}, 0, False, False),
-        ({"allotted": 6}, 1, False, True),
-        ({"allotted": 7}, 1, False, False),
-        ({"allotted": 99}, 0, True, True),
-        ({"allotted": 4}, 9, True, False),
-        ({"file": RoleFile(4, 700, "b" * 64), "allotted": 4}, 0, False, False),
-        ({"file": RoleFile(6, 700, "b" * 64), "allotted": 6}, 0, False, False),
-        ({"file": NOTHING, "allotted": 0}, 0, False, False),
-        ({"file": RoleFile(5, 700, "e" * 64), "sealed": False}, 0, False, False),
-        ({"file": RoleFile(5, 700, "e" * 64), "sealed": False}, 0, True, False),
+        ({}, 0, 0, True),
+        ({"allotted": 6}, 0, 0, False),
+        ({"allotted": 6}, 1, 0, True),
+        ({"allotted": 7}, 1, 0, False),
+        ({"allotted": 99}, 0, 99, True),
+        ({"allotted": 100}, 0, 99, False),
+        ({"allotted": 100}, 1, 99, True),
+        ({"allotted": 98}, 0, 99, False),
+        ({"allotted": 4}, 9, 0, False),
+        ({"file": RoleFile(4, 700, "b" * 64), "allotted": 4}, 0, 0, False),
+        ({"file": RoleFile(6, 700, "b" * 64), "allotted": 6}, 0, 0, False),
+        ({"file": NOTHING, "allotted": 0}, 0, 0, False),
+        ({"file": RoleFile(5, 700, "e" * 64), "sealed": False}, 0, 0, False),
     ],
 )
 def test_a_row_follows_from_the_snapshot_and_the_log(
     listed: dict[str, Listed],
     change: dict[str, object],
     begun: int,
-    restored: bool,
+    above: int,
     good: bool,
 ) -> None:
     rows = {**ROWS, "bin-0": ROWS["bin-0"]._replace(**change)}  # type: ignore[arg-type]
     published = {"snapshot": SNAPSHOT}
+    found = {"bin-0": above}
     if good:
-        check_rows(rows, published, listed, begun=begun, restored=restored)
+        check_rows(rows, published, listed, begun=begun, above=found, rebinning=False)
     else:
         with pytest.raises(AlteredStateError, match="the state was altered: role bin-0"):
-            check_rows(rows, published, listed, begun=begun, restored=restored)
+            check_rows(rows, published, listed, begun=begun, above=found, rebinning=False)
 
 
-def test_a_row_that_no_snapshot_lists_is_new_or_restored_with_its_hmac() -> None:
+def test_a_row_that_no_snapshot_lists_is_new_or_comes_back_with_its_hmac() -> None:
     published = {"snapshot": SNAPSHOT}
     new = {"bin-0": Recorded(NOTHING, 1, False)}
-    check_rows(new, published, {}, begun=1, restored=False)
-    check_rows(ROWS, published, {}, begun=0, restored=True)
-    for rows, restored in ((ROWS, False), ({"bin-0": Recorded(BIN, 5, False)}, True)):
+    check_rows(new, published, {}, begun=1, above={}, rebinning=False)
+    check_rows(ROWS, published, {}, begun=0, above={}, rebinning=True)
+    for rows, rebinning in ((ROWS, False), ({"bin-0": Recorded(BIN, 5, False)}, True)):
         with pytest.raises(AlteredStateError, match="role bin-0: expected none"):
-            check_rows(rows, published, {}, begun=0, restored=restored)
+            check_rows(rows, published, {}, begun=0, above={}, rebinning=rebinning)
+
+
+@pytest.mark.parametrize(("allotted", "good"), [(99, True), (2**52, True), (2**52 + 1, False)])
+def test_the_number_of_a_bin_that_comes_back_leaves_room_for_more(
+    allotted: int, good: bool
+) -> None:
+    rows = {"bin-0": Recorded(BIN, allotted, True)}
+    with contextlib.nullcontext() if good else pytest.raises(AlteredStateError, match="bin-0"):
+        check_rows(rows, {}, {}, begun=0, above={}, rebinning=True)
+
+
+ENTRIES = encoded({"simple/demo/index.json": TargetFile(9, EVIL)})
+
+
+@pytest.mark.parametrize(
+    ("digest", "sealed", "entries", "good"),
+    [
+        (describe(ENTRIES).sha256, True, ENTRIES, True),
+        (describe(ENTRIES).sha256, True, ENTRIES.replace(b"9", b"8"), False),
+        (describe(ENTRIES).sha256, True, b"", False),
+        (describe(ENTRIES).sha256, False, ENTRIES, False),
+        (describe(b"").sha256, True, b"", True),
+        ("", True, ENTRIES, False),
+    ],
+)
+def test_the_targets_of_a_bin_whose_file_is_damaged_are_known_by_its_row(
+    digest: str, sealed: bool, entries: bytes, good: bool
+) -> None:
+    row = Recorded(BIN._replace(entries=digest), 5, sealed)
+    if good:
+        targets = known_targets("bin-0", row, entries)
+        assert encoded(targets) == entries
+    else:
+        with pytest.raises(AlteredStateError, match=r"bin-0: its file .* is damaged"):
+            known_targets("bin-0", row, entries)
 
 
 def test_a_bin_that_stays_is_listed_as_before_or_not_at_all() -> None:

@@ -14,6 +14,7 @@ from indextrust.names import NormalizedName
 from indextrust.repository import Repository
 from indextrust.repository.changes import Add, Change, Remove, Yank
 from indextrust.repository.inspect import read_distribution
+from indextrust.repository.origin import Origin
 from tests.repository.place import Place, everything
 
 DEMO = NormalizedName("demo")
@@ -33,7 +34,7 @@ def test_a_state_of_another_version_is_refused_untouched(
 ) -> None:
     place.sql(statement)
     before = everything(place.folder)
-    with pytest.raises(RepositoryVersionError, match=f"expected .* version 2, {found}"):
+    with pytest.raises(RepositoryVersionError, match=f"expected .* version 3, {found}"):
         place.reopen()
     assert everything(place.folder) == before
 
@@ -60,11 +61,19 @@ def test_the_state_is_for_its_owner_alone(place: Place) -> None:
 
 def test_a_number_once_allotted_is_never_handed_out_again(place: Place) -> None:
     state = place.state()
-    first = state.allot(["bin-0", "snapshot"], [], 0, "now")
-    second = state.allot(["bin-0"], [], 0, "now")
-    assert first.versions == {"bin-0": 2, "snapshot": 2}
-    assert second.versions == {"bin-0": 3}
-    assert second.publication > first.publication
+    offline = place.repository._offline(None)
+
+    def numbers(*names: str) -> dict[str, int]:
+        origin = Origin(state, place.repository._storage, offline)
+        origin.check(names, ())
+        return origin.numbers(names)
+
+    first = state.allot(numbers("bin-0", "snapshot"), [], 0, "now")
+    assert numbers("bin-0", "bin-1", "snapshot") == {"bin-0": 3, "bin-1": 3, "snapshot": 3}
+    second = state.allot(numbers("bin-0"), [], 0, "now")
+    assert second > first
+    assert numbers("bin-0", "bin-1") == {"bin-0": 4, "bin-1": 4}  # whatever their rows say
+    assert {state.role(name).allotted for name in ("bin-0", "snapshot")} == {3, 2}
     assert state.due("", "9999") == ["bin-0", "snapshot"]
     assert state.role("bin-0").version == 1
 

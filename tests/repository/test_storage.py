@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -262,7 +263,44 @@ def test_a_file_of_another_size_is_told_apart_unread(storage: FolderStorage) -> 
     storage.sync()
     assert storage.matches("x", 5, SHA)
     assert not storage.matches("x", 4, SHA)
-    assert storage.keeps_its_name("x", SHA)
+    assert storage.has_digest("x", SHA)
     os.truncate(storage.public / "x", 1 << 40)  # a terabyte of nothing: hashing it takes hours
     assert not storage.matches("x", 5, SHA)
-    assert not storage.keeps_its_name("x", SHA)
+    assert not storage.has_digest("x", SHA)
+
+
+@pytest.mark.parametrize("where", ["files/x", "files"])
+@pytest.mark.parametrize("act", ["sync", "write_numbered", "remove", "set_aside"])
+def test_a_link_that_is_planted_after_the_folder_was_looked_at_is_not_followed(
+    storage: FolderStorage, tmp_path: Path, where: str, act: str
+) -> None:
+    storage.write_once("files/x/1.old", b"old")
+    storage.sync()
+    outside = tmp_path / "outside"
+    (outside / "x").mkdir(parents=True)
+    for folder in (outside, outside / "x"):
+        (folder / "1.old").write_bytes(b"mine")
+    storage.write_once("files/x/2.new", b"new")
+    storage._folders.close()  # as when many other folders were opened since
+    (storage.public / where).rename(tmp_path / "away")
+    (storage.public / where).symlink_to(outside)
+    before = everything(outside)
+    acts: dict[str, Callable[[], object]] = {
+        "sync": storage.sync,
+        "write_numbered": lambda: storage.write_numbered("files/x/3.new", b"new"),
+        "remove": lambda: storage.remove("files/x/1.old"),
+        "set_aside": lambda: storage.set_aside("files/x/1.old", "incident"),
+    }
+    with pytest.raises(StoreError, match=f"{where} is not a folder of ours"):
+        acts[act]()
+    assert everything(outside) == before
+
+
+def test_few_folders_are_open_at_a_time_and_none_afterwards(storage: FolderStorage) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    for number in range(100):
+        storage.write_once(f"files/x{number}/1.x", b"x")
+        storage.write_numbered(f"metadata/{number}.x.json", b"x")
+        assert len(os.listdir("/proc/self/fd")) < before + 20
+    storage.sync()
+    assert len(os.listdir("/proc/self/fd")) == before

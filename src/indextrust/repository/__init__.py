@@ -1,9 +1,11 @@
 """The operator's side: what is in the index, signed and published as static files.
 
-* `Repository`: create, add, remove, yank, publish, renew, install, restore, audit, status;
+* `Repository`: create, add, import, remove, yank, publish, renew, install, restore, collect,
+  rebuild, check, audit, status;
 * `SignedRoles`: what a ceremony hands over;
 * `read_distribution`: what a wheel or sdist says of itself;
-* `Published`, `Status`, `RoleStatus`, `LogEntry`, `Audit`: what the operations answer.
+* `Published`, `Imported`, `Collected`, `Rebuilt`, `Checked`, `Difference`, `Status`, `RoleStatus`,
+  `LogEntry`, `Audit`: what the operations answer.
 
 `Repository` needs the ``repository`` extra (SQLAlchemy). It is imported when it is first asked
 for, so that the rest of this package (signing, key files, `SignedRoles`) works without.
@@ -17,7 +19,17 @@ from indextrust.errors import MissingExtraError
 from indextrust.repository.audit import Audit
 from indextrust.repository.inspect import read_distribution
 from indextrust.repository.plan import TargetFile
-from indextrust.repository.results import LogEntry, Published, RoleStatus, Status
+from indextrust.repository.results import (
+    Checked,
+    Collected,
+    Difference,
+    Imported,
+    LogEntry,
+    Published,
+    Rebuilt,
+    RoleStatus,
+    Status,
+)
 from indextrust.repository.roles import SignedRoles
 
 if TYPE_CHECKING:
@@ -25,8 +37,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Audit",
+    "Checked",
+    "Collected",
+    "Difference",
+    "Imported",
     "LogEntry",
     "Published",
+    "Rebuilt",
     "Repository",
     "RoleStatus",
     "SignedRoles",

@@ -28,15 +28,13 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from indextrust.errors import InputError
-from indextrust.names import CLASSIC_BINS_LIMIT, SNAPSHOT, TIMESTAMP, BinScheme
+from indextrust.names import CLASSIC_BINS_LIMIT, LAYOUTS, SNAPSHOT, TIMESTAMP, BinScheme, Layout
 from indextrust.repository.encode import lists_hashes
 from indextrust.repository.sizing import (
-    LAYOUTS,
     MOST_FILES,
     Cost,
     Download,
     Index,
-    Layout,
     OfflineFiles,
     Shape,
     Sizes,

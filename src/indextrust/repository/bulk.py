@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from itertools import islice
 
 import sqlalchemy as sa
@@ -21,16 +22,30 @@ from indextrust.repository import schema
 from indextrust.repository.plan import ProjectPlan, TargetFile
 
 __all__ = [
+    "distinct",
+    "elsewhere",
+    "entries_of",
     "files_of",
+    "insert",
     "known_projects",
     "pieces",
     "store",
     "targets_at",
     "targets_of",
+    "unchecked",
     "use",
+    "used",
 ]
 
 _PIECE = 500
+_FIELDS = [field.name for field in dataclasses.fields(DistributionFile)]
+_FILE = [schema.files.c[name] for name in _FIELDS]
+_ENTRIES = sa.func.group_concat(
+    sa.literal_column("""'"' || path || '":{"hashes":{"sha256":"' || sha256 """).op("||")(
+        sa.literal_column("""'"},"length":' || length || '}'""")
+    )
+)
+"""The entries of a bin as `encode.bin_payload` writes them, with commas between."""
 
 
 def pieces(keys: Iterable[str], size: int = _PIECE) -> Iterator[list[str]]:
@@ -41,15 +56,37 @@ def pieces(keys: Iterable[str], size: int = _PIECE) -> Iterator[list[str]]:
 
 
 def files_of(
-    db: sa.Connection, projects: Iterable[NormalizedName]
+    db: sa.Connection,
+    projects: Iterable[NormalizedName],
+    make: Callable[..., DistributionFile] = DistributionFile,
 ) -> dict[NormalizedName, dict[str, DistributionFile]]:
-    """The published files of each project, by file name, sorted; of a new one there are none."""
+    """The published files of each project, by file name, sorted; of a new one there are none.
+
+    Args:
+        db: the transaction.
+        projects: normalised names.
+        make: makes a file of its fields: `unchecked` for a caller who compares them all.
+    """
     found: dict[NormalizedName, dict[str, DistributionFile]] = {name: {} for name in projects}
     for piece in pieces(found):
-        query = sa.select(schema.files).where(schema.files.c.project.in_(piece))
-        for row in db.execute(query.order_by(schema.files.c.filename)).mappings():
-            found[row["project"]][row["filename"]] = DistributionFile(**row)
+        query = sa.select(*_FILE).where(schema.files.c.project.in_(piece))
+        for row in db.execute(query.order_by(schema.files.c.filename)):
+            found[row.project][row.filename] = make(*row)
     return found
+
+
+def unchecked(*row: object) -> DistributionFile:
+    """A row as it is, whose fields may be of any form."""
+    file = object.__new__(DistributionFile)
+    file.__dict__.update(zip(_FIELDS, row, strict=True))
+    return file
+
+
+def elsewhere(db: sa.Connection, project: NormalizedName) -> set[str]:
+    """Names of the published files of a project whose bytes the operator serves himself."""
+    columns = schema.files.c
+    query = sa.select(columns.filename).where(columns.project == project, columns.elsewhere)
+    return set(db.scalars(query))
 
 
 def targets_at(db: sa.Connection, paths: Iterable[str]) -> dict[str, TargetFile]:
@@ -73,6 +110,16 @@ def targets_of(db: sa.Connection, bins: Sequence[str]) -> dict[str, dict[str, Ta
     return found
 
 
+def entries_of(db: sa.Connection, bins: Sequence[str]) -> dict[str, bytes]:
+    """The same as the entries of a bin's file, put together by the database. `bins`: a piece.
+
+    (In the order of the file if the database reads a bin in the order of its key.)
+    """
+    query = sa.select(schema.targets.c.bin, _ENTRIES).where(schema.targets.c.bin.in_(bins))
+    rows = db.execute(query.group_by(schema.targets.c.bin)).all()
+    return {**dict.fromkeys(bins, b""), **{name: text.encode("utf-8") for name, text in rows}}
+
+
 def known_projects(db: sa.Connection, projects: Iterable[NormalizedName]) -> set[NormalizedName]:
     """Those of `projects` that have a published document."""
     name = schema.projects.c.name
@@ -83,47 +130,65 @@ def known_projects(db: sa.Connection, projects: Iterable[NormalizedName]) -> set
     }
 
 
+def used(db: sa.Connection, filenames: Iterable[str]) -> dict[str, tuple[str, str]]:
+    """By the name in lower case: the spelling and the digest that ever were used for it."""
+    columns, found = schema.used.c, {}
+    for piece in pieces(name.lower() for name in filenames):
+        query = sa.select(columns.folded, columns.filename, columns.sha256)
+        for folded, filename, sha256 in db.execute(query.where(columns.folded.in_(piece))):
+            found[folded] = (filename, sha256)
+    return found
+
+
 def use(db: sa.Connection, files: Iterable[DistributionFile]) -> None:
     """Record that each file name stands for one digest, for good.
 
     Raises:
         RepositoryError: one stands for another digest: the queue was altered.
     """
-    columns, files = schema.used.c, list(files)
-    used: dict[str, str] = {}
-    for piece in pieces(file.filename.lower() for file in files):
-        query = sa.select(columns.folded, columns.sha256).where(columns.folded.in_(piece))
-        used.update((row.folded, row.sha256) for row in db.execute(query))
+    files = list(files)
+    known = used(db, (file.filename for file in files))
+    digests = {folded: sha256 for folded, (_, sha256) in known.items()}
     new = []
     for file in files:
         folded = file.filename.lower()
-        if folded not in used:
+        if folded not in digests:
             new.append({"folded": folded, "filename": file.filename, "sha256": file.sha256})
-        if used.setdefault(folded, file.sha256) != file.sha256:
+        if digests.setdefault(folded, file.sha256) != file.sha256:
             raise RepositoryError(
                 f"{file.filename} is queued with sha256 {file.sha256}, "
-                f"and was published with {used[folded]}"
+                f"and was published with {digests[folded]}"
             )
-    _insert(db, schema.used, new)
+    insert(db, schema.used, new)
 
 
 def store(db: sa.Connection, plans: Collection[ProjectPlan], bin_of: Callable[[str], str]) -> None:
     """Bring the rows of projects to what was published of them."""
     known = known_projects(db, (plan.project for plan in plans))
     new = [{"name": plan.project} for plan in plans if plan.project not in known]
-    _insert(db, schema.projects, new)
-    _delete(
-        db,
-        schema.files.c.filename,
-        [file.filename for plan in plans for file in (*plan.removed, *plan.changed)],
-    )
-    _insert(
+    insert(db, schema.projects, new)
+    columns = schema.files.c
+    one = (columns.project == sa.bindparam("of")) & (columns.filename == sa.bindparam("name"))
+    gone = [file for plan in plans for file in (*plan.removed, *plan.again)]
+    if removed := [{"of": file.project, "name": file.filename} for file in gone]:
+        db.execute(schema.files.delete().where(one), removed)
+    # Of a file that stays nothing but its yank can change.
+    if changed := [
+        {"of": f.project, "name": f.filename, "reason": f.yanked} for p in plans for f in p.changed
+    ]:
+        yank = schema.files.update().where(one).values(yanked=sa.bindparam("reason"))
+        db.execute(yank, changed)
+    insert(
         db,
         schema.files,
-        [dataclasses.asdict(f) for plan in plans for f in (*plan.added, *plan.changed)],
+        [
+            {**vars(file), "elsewhere": file.filename in plan.elsewhere}
+            for plan in plans
+            for file in plan.added
+        ],
     )
     _delete(db, schema.targets.c.path, [path for plan in plans for path in (*plan.drop, *plan.put)])
-    _insert(
+    insert(
         db,
         schema.targets,
         [
@@ -134,7 +199,27 @@ def store(db: sa.Connection, plans: Collection[ProjectPlan], bin_of: Callable[[s
     )
 
 
-def _insert(db: sa.Connection, table: sa.Table, rows: Sequence[Mapping[str, object]]) -> None:
+def distinct(
+    begin: Callable[[], AbstractContextManager[sa.Connection]], column: sa.Column[str]
+) -> Iterator[str]:
+    """The values of a column that begins a key, in order, a transaction for each few of them.
+
+    Args:
+        begin: begins a transaction.
+        column: of text.
+    """
+    query, last = sa.select(column).distinct().order_by(column).limit(_PIECE), ""
+    while True:
+        with begin() as db:
+            values = list(db.scalars(query.where(column > last)))
+        yield from values
+        if len(values) < _PIECE:
+            return
+        last = values[-1]
+
+
+def insert(db: sa.Connection, table: sa.Table, rows: Sequence[Mapping[str, object]]) -> None:
+    """Insert rows; there may be none."""
     if rows:
         db.execute(table.insert(), rows)
 

@@ -3,24 +3,47 @@
 A change is one row of the queue. Its JSON form is canonical, so that a row can be
 authenticated as it stands; it carries everything that publishing needs, above all the hash that
 was computed when the file came in. Nothing is hashed, looked up or guessed again later.
+
+Files that come by the million (`indextrust.repository.imports`) share a row: an `Import` holds
+many files of one project, each as a short array, and stands for as many `Add`.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from indextrust.canonical import canonical
+from indextrust.canonical import canonical, canonical_without_floats
 from indextrust.distribution import DistributionFile
 from indextrust.errors import InputError, StoreError
 from indextrust.names import NormalizedName
 
-__all__ = ["Add", "Change", "Remove", "Yank", "decode", "encode", "yank_reason"]
+__all__ = [
+    "PER_ENTRY",
+    "Add",
+    "Change",
+    "Import",
+    "Remove",
+    "Yank",
+    "count",
+    "decode",
+    "encode",
+    "encode_import",
+    "import_row",
+    "read_import_row",
+    "spread",
+    "yank_reason",
+]
+
+PER_ENTRY = 1_000
+"""Files in one entry of the log, at most."""
 
 _MAX_REASON = 500
+_COUNT = re.compile(r'\{"count":([1-9][0-9]{0,8}),', re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -29,17 +52,21 @@ class Add:
 
     Args:
         file: all that was read from it.
-        metadata_size: bytes of the core metadata beside it (PEP 658); None if there is none.
+        metadata_size: bytes of the core metadata beside it (PEP 658); None if there is none, or
+            the size of one that is elsewhere and no target is not known.
+        elsewhere: the bytes are not in the object store: the operator serves them himself.
 
     Raises:
-        InputError: a size without core metadata, or core metadata without a size.
+        InputError: a size without core metadata, or core metadata in the store without a size.
     """
 
     file: DistributionFile
     metadata_size: int | None = None
+    elsewhere: bool = False
 
     def __post_init__(self) -> None:
-        if (self.metadata_size is None) != (self.file.metadata_sha256 is None):
+        sized, core = self.metadata_size is not None, self.file.metadata_sha256 is not None
+        if sized != core and not (core and self.elsewhere):
             raise InputError(f"{self.filename}: core metadata needs both a sha256 and a size")
 
     @property
@@ -81,6 +108,28 @@ class Yank:
     reason: str | None
 
 
+@dataclass(frozen=True)
+class Import:
+    """List many files of a project, whose bytes are elsewhere.
+
+    Args:
+        project: normalised project name.
+        files: one or more.
+
+    Raises:
+        InputError: no file, one of another project, or one whose bytes are here.
+    """
+
+    project: NormalizedName
+    files: tuple[Add, ...]
+
+    def __post_init__(self) -> None:
+        if not self.files or any(
+            add.project != self.project or not add.elsewhere for add in self.files
+        ):
+            raise InputError(f"expected files of project {self.project} that are kept elsewhere")
+
+
 Change = Add | Remove | Yank
 _KINDS: Mapping[str, type[Add] | type[Remove] | type[Yank]] = {
     "add": Add,
@@ -98,20 +147,77 @@ def encode(change: Change) -> str:
     return canonical(tree).decode("utf-8")
 
 
-def decode(text: str) -> Change:
-    """The change that `encode` wrote.
+def encode_import(project: NormalizedName, rows: Sequence[str]) -> str:
+    """An `Import` as one line of canonical JSON, from rows of `import_row`, one or more."""
+    return (
+        f'{{"count":{len(rows)},"files":[{",".join(rows)}],"kind":"import","project":"{project}"}}'
+    )
+
+
+def import_row(add: Add) -> str:
+    """One file of an `Import`: an array in canonical JSON."""
+    file = add.file
+    row = [
+        *(file.filename, file.version, file.size, file.sha256, file.upload_time),
+        *(file.requires_python, file.metadata_sha256, add.metadata_size, file.yanked),
+    ]
+    return canonical_without_floats(row).decode("utf-8")
+
+
+def read_import_row(project: NormalizedName, text: str) -> Add:
+    """The file that `import_row` wrote."""
+    return _imported(project, *json.loads(text))
+
+
+def decode(text: str) -> Change | Import:
+    """The change that `encode` or `encode_import` wrote.
 
     Raises:
         StoreError: not the JSON of a change: the state was altered.
     """
     try:
         tree: dict[str, Any] = json.loads(text)
+        if tree["kind"] == "import":
+            project, rows = tree["project"], tree["files"]
+            if tree["count"] != len(rows):
+                raise ValueError(f"{tree['count']} files expected, {len(rows)} there")
+            return Import(project, tuple(_imported(project, *row) for row in rows))
         kind = _KINDS[tree.pop("kind")]
         if kind is Add:
-            return Add(DistributionFile(**tree["file"]), tree["metadata_size"])
+            file = DistributionFile(**tree["file"])
+            return Add(file, tree["metadata_size"], tree["elsewhere"])
         return kind(**tree)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise StoreError(f"a queue row is damaged ({error}): {text[:200]!r}") from None
+
+
+def spread(change: Change | Import) -> tuple[Change, ...]:
+    """The changes that it stands for, one for each file."""
+    return change.files if isinstance(change, Import) else (change,)
+
+
+def count(text: str) -> int:
+    """How many changes an encoded change stands for, without reading all of it."""
+    match = _COUNT.match(text)
+    return 1 if match is None else int(match[1])
+
+
+def _imported(
+    project: NormalizedName,
+    filename: str,
+    version: str,
+    size: int,
+    sha256: str,
+    upload_time: str,
+    requires_python: str | None,
+    metadata_sha256: str | None,
+    metadata_size: int | None,
+    yanked: str | None,
+) -> Add:
+    """What `import_row` made a row of."""
+    more = (requires_python, metadata_sha256, yanked)
+    file = DistributionFile(project, filename, version, size, sha256, upload_time, *more)
+    return Add(file, metadata_size, elsewhere=True)
 
 
 def yank_reason(reason: str) -> str:

@@ -53,7 +53,7 @@ def storing(what: str) -> Iterator[None]:
         raise StoreError(f"can't {what}: {error.strerror or error}") from error
 
 
-def open_regular(path: Path) -> BufferedReader:
+def open_regular(path: str | Path) -> BufferedReader:
     """Open an existing regular file for reading; a symbolic link is not followed.
 
     Raises:
@@ -73,7 +73,7 @@ def open_regular(path: Path) -> BufferedReader:
     return os.fdopen(descriptor, "rb")
 
 
-def read_bounded(path: Path, limit: int) -> bytes | None:
+def read_bounded(path: str | Path, limit: int) -> bytes | None:
     """The bytes of a regular file; None if there is none, or more than `limit` bytes.
 
     Raises nothing, whatever a hostile hand has put at `path`.
@@ -139,7 +139,7 @@ def sweep(folder: Path) -> None:
                 os.unlink(entry.path)
 
 
-def expect(path: Path, data: bytes) -> None:
+def expect(path: str | Path, data: bytes) -> None:
     """Refuse other bytes than `data`. Raises StoreError."""
     if read_bounded(path, len(data)) != data:
         raise StoreError(f"{path} exists with other bytes, and is never overwritten")

@@ -10,7 +10,9 @@ Off-PEP: a document lists exactly one hash for each file, the sha256 (uv mishand
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 from html import escape
+from json.encoder import encode_basestring as _quote
 from typing import Any
 
 from packaging.version import Version
@@ -48,13 +50,40 @@ def document_bytes(project: NormalizedName, files: Iterable[DistributionFile]) -
         PEP 691 JSON in canonical form, UTF-8.
     """
     ordered = sorted(files, key=lambda file: file.filename)
+    versions = sorted({file.version for file in ordered}, key=_order)
+    text = (
+        f'{{"files":[{",".join(map(_entry_text, ordered))}],'
+        f'"meta":{{"api-version":"{API_VERSION}"}},"name":{_quote(project)},'
+        f'"versions":[{",".join(map(_quote, versions))}]}}'
+    )
+    if "\\" not in text:  # else the two ways of escaping differ
+        return text.encode("utf-8")
     return canonical(
         {
             "files": [_entry(file) for file in ordered],
             "meta": {"api-version": API_VERSION},
             "name": project,
-            "versions": sorted({file.version for file in ordered}, key=lambda v: (Version(v), v)),
+            "versions": versions,
         }
+    )
+
+
+@lru_cache(maxsize=65_536)
+def _order(version: str) -> tuple[Version, str]:
+    return Version(version), version
+
+
+def _entry_text(file: DistributionFile) -> str:
+    """`_entry` in canonical form, if no text in it needs an escape."""
+    core = f'{{"sha256":{_quote(file.metadata_sha256)}}}' if file.metadata_sha256 else "false"
+    requires = file.requires_python
+    python = "" if requires is None else f'"requires-python":{_quote(requires)},'
+    yanked = "false" if file.yanked is None else _quote(file.yanked) if file.yanked else "true"
+    return (
+        f'{{"core-metadata":{core},"filename":{_quote(file.filename)},'
+        f'"hashes":{{"sha256":{_quote(file.sha256)}}},{python}"size":{file.size:d},'
+        f'"upload-time":{_quote(file.upload_time)},"url":{_quote(file_url(file))},'
+        f'"yanked":{yanked}}}'
     )
 
 
@@ -82,15 +111,14 @@ def html_page(project: NormalizedName, files: Iterable[DistributionFile]) -> byt
 
 
 def _link(file: DistributionFile) -> str:
-    attributes = {"href": f"{file_url(file)}#sha256={file.sha256}"}
+    more = ""
     if file.requires_python is not None:
-        attributes["data-requires-python"] = file.requires_python
+        more += f' data-requires-python="{escape(file.requires_python)}"'
     if file.metadata_sha256 is not None:
-        attributes["data-core-metadata"] = f"sha256={file.metadata_sha256}"
+        more += f' data-core-metadata="sha256={file.metadata_sha256}"'
     if file.yanked is not None:
-        attributes["data-yanked"] = file.yanked
-    inside = " ".join(f'{name}="{escape(value)}"' for name, value in attributes.items())
-    return f"<a {inside}>{escape(file.filename)}</a><br>\n"
+        more += f' data-yanked="{escape(file.yanked)}"'
+    return f'<a href="{file_url(file)}#sha256={file.sha256}"{more}>{file.filename}</a><br>\n'
 
 
 def html_index(projects: Iterable[NormalizedName]) -> bytes:

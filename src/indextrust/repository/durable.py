@@ -11,11 +11,12 @@ durable together, by one of two ways with the same promise:
   fast as seven fsyncs, each of which waits for a commit of the journal of its own.
 
 ``syncfs`` is used only where it is known to promise as much as fsync: on the file systems of
-`_LOCAL` (on network and user-space file systems it need not reach the server's disk), and from
-Linux 5.8 on, which reports failed writing through it. Failures are reported to a descriptor that
-was open while they happened: that is why one is held from the first file on. ``os.sync`` reports
-none, so it is no substitute. Everywhere else each file is fsynced, by several threads: the file
-system's journal commits them in groups.
+`_LOCAL` (on network and user-space file systems it need not reach the server's disk; that of an
+overlay, such as the root of a container, does not report what failed on the file system below),
+and from Linux 5.8 on, which reports failed writing through it. Failures are reported to a
+descriptor that was open while they happened: that is why one is held from the first file on.
+``os.sync`` reports none, so it is no substitute. Everywhere else each file is fsynced, by several
+threads: the file system's journal commits them in groups.
 
 One ``syncfs`` covers a whole batch because the batch is on one file system: every file came to
 its place by a rename or a hard link out of one scratch folder, and neither crosses a mount.
@@ -38,21 +39,21 @@ __all__ = ["Batch", "fsync_file", "fsync_folder"]
 
 _FEW = 2
 _THREADS = 16
-_LOCAL = frozenset({"btrfs", "ext2", "ext3", "ext4", "f2fs", "overlay", "tmpfs", "xfs"})
+_LOCAL = frozenset({"btrfs", "ext2", "ext3", "ext4", "f2fs", "tmpfs", "xfs"})
 _MOUNTS = Path("/proc/self/mountinfo")
 
 
-def fsync_file(path: Path) -> None:
+def fsync_file(path: str | Path) -> None:
     """Make the bytes of a file durable. Raises OSError."""
     _fsync(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
 
 
-def fsync_folder(folder: Path) -> None:
+def fsync_folder(folder: str | Path) -> None:
     """Make the names in `folder` durable. Raises OSError."""
     _fsync(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
 
-def _fsync(path: Path, flags: int) -> None:
+def _fsync(path: str | Path, flags: int) -> None:
     descriptor = os.open(path, flags)
     try:
         os.fsync(descriptor)
@@ -73,8 +74,8 @@ class Batch:
     def __init__(self, home: Path) -> None:
         self._home = home
         self._witness: int | None = None
-        self._files: dict[Path, None] = {}
-        self._folders: set[Path] = set()
+        self._files: dict[str, None] = {}
+        self._folders: set[str] = set()
 
     def begin(self) -> None:
         """Call this before a file is written: failures are seen from the first call on."""
@@ -82,21 +83,27 @@ class Batch:
             flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
             self._witness = os.open(self._home, flags)
 
-    def add(self, file: Path) -> None:
+    def add(self, file: str | Path) -> None:
         """A file whose bytes were written."""
-        self._files[file] = None
+        self._files[os.fspath(file)] = None
 
-    def rename(self, old: Path, new: Path) -> None:
-        """Give a file its name; one that was not durable still is not."""
+    def rename(self, old: str | Path, new: str | Path, folder: int) -> None:
+        """Give a file its name; one that was not durable still is not.
+
+        Args:
+            old: its name until now.
+            new: its name from now on.
+            folder: a descriptor of the folder of `new`.
+        """
         self.begin()
-        os.replace(old, new)
-        if self._files.pop(old, old) is None:
-            self._files[new] = None
-        self._folders.add(new.parent)
+        os.replace(old, os.path.basename(new), dst_dir_fd=folder)
+        if self._files.pop(os.fspath(old), old) is None:
+            self._files[os.fspath(new)] = None
+        self._folders.add(os.path.dirname(new))
 
-    def add_folder(self, folder: Path) -> None:
+    def add_folder(self, folder: str | Path) -> None:
         """A folder that got or lost a name."""
-        self._folders.add(folder)
+        self._folders.add(os.fspath(folder))
 
     def abandon(self) -> None:
         """Forget them."""
@@ -122,9 +129,9 @@ class Batch:
 
 
 def _each(
-    files: Iterable[Path],
-    folders: Iterable[Path],
-    run: Callable[[Callable[[Path], None], Iterable[Path]], Iterable[None]],
+    files: Iterable[str],
+    folders: Iterable[str],
+    run: Callable[[Callable[[str], None], Iterable[str]], Iterable[None]],
 ) -> None:
     list(run(fsync_file, files))
     list(run(fsync_folder, folders))

@@ -6,6 +6,7 @@ role is put together from its encoded entries, and an entry is encoded once:
 
 * `bin_payload`: from the rows of a bin;
 * `renewed_payload`: from the bin's last file, of which only version and expiry change;
+* `edited_payload`: likewise, and some entries change: the others are copied as they stand;
 * `SnapshotList`: the entries of the snapshot, of which a publication changes a few.
 
 The bytes are those of `canonical` for the tree of the same role (a property test holds them
@@ -18,16 +19,29 @@ Sources: TUF specification 4.2 to 4.6; PEP 458, "PyPI and TUF Metadata" (a snaps
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from json.encoder import encode_basestring as _quote
 from typing import NewType
 
 from indextrust.errors import RepositoryError
 from indextrust.names import CLASSIC_BINS_LIMIT, BinScheme
-from indextrust.repository.plan import SPEC_VERSION, RoleFile, TargetFile
+from indextrust.repository.plan import SPEC_VERSION, RoleFile, TargetFile, describe
 
-__all__ = ["Payload", "SnapshotList", "bin_payload", "lists_hashes", "renewed_payload"]
+__all__ = [
+    "Payload",
+    "SnapshotList",
+    "bin_payload",
+    "decoded",
+    "edited_payload",
+    "encoded",
+    "entries_digest",
+    "entries_of",
+    "find_target",
+    "lists_hashes",
+    "renewed_payload",
+]
 
 Payload = NewType("Payload", bytes)
 """Canonical bytes of a ``signed`` part that are JSON as they stand: no control character."""
@@ -39,6 +53,9 @@ _BEFORE_TARGETS = f'","spec_version":"{SPEC_VERSION}","targets":{{'.encode()
 _BIN = re.compile(
     rb'"signed":\{"_type":"targets","expires":"[0-9TZ:-]{20}' + re.escape(_BEFORE_TARGETS)
 )
+_VALUE = rb':\{"hashes":\{"sha256":"([0-9a-f]{64})"\},"length":(0|[1-9][0-9]*)\}'
+_OF_ONE = re.compile(_VALUE)
+_ENTRY = re.compile(rb'("([^"\\]+)"' + _VALUE + rb")(?:,|\Z)")
 
 
 def lists_hashes(scheme: BinScheme) -> bool:
@@ -63,17 +80,43 @@ def bin_payload(version: int, expires: str, targets: Mapping[str, TargetFile]) -
     Raises:
         RepositoryError: a path or hash that can't be one: the state is damaged.
     """
-    try:
-        entries = [
-            f'{_quote(path)}:{{"hashes":{{"sha256":{_quote(sha256)}}},"length":{length:d}}}'
-            for path, (length, sha256) in sorted(targets.items())
-        ]
-    except (TypeError, ValueError) as error:
-        raise RepositoryError(f"the state is damaged: no entry of a target: {error}") from None
-    return _payload(
-        f'{{"_type":"targets","expires":{_quote(expires)},"spec_version":"{SPEC_VERSION}",'
-        f'"targets":{{{",".join(entries)}}},"version":{version}}}'
-    )
+    return _bin(version, expires, encoded(targets))
+
+
+def encoded(targets: Mapping[str, TargetFile]) -> bytes:
+    """The entries of a bin, as they stand in its file. Raises RepositoryError as `bin_payload`."""
+    entries = [_target(path, target) for path, target in sorted(targets.items())]
+    return ",".join(entries).encode("utf-8")
+
+
+def entries_of(data: bytes, version: int) -> bytes | None:
+    """The entries in a bin's file, as they stand in it, in the order of their paths.
+
+    Args:
+        data: the file; known to be the one that was published.
+        version: its version.
+
+    Returns:
+        None if `data` is not what this module writes.
+    """
+    found, end = _BIN.search(data), b'},"version":%d}}' % version
+    if found is None or not data.endswith(end):
+        return None
+    return data[found.end() : len(data) - len(end)]
+
+
+def entries_digest(data: bytes, version: int) -> str:
+    """SHA-256 of the entries in a bin's file; empty if it is not what this module writes."""
+    entries = entries_of(data, version)
+    return "" if entries is None else describe(entries).sha256
+
+
+def decoded(entries: bytes) -> dict[str, TargetFile]:
+    """The targets in the entries of a bin, known to be what this module wrote."""
+    return {
+        path: TargetFile(entry["length"], entry["hashes"]["sha256"])
+        for path, entry in json.loads(b"{" + entries + b"}").items()
+    }
 
 
 def renewed_payload(data: bytes, old: int, version: int, expires: str) -> Payload | None:
@@ -88,12 +131,54 @@ def renewed_payload(data: bytes, old: int, version: int, expires: str) -> Payloa
     Returns:
         None if `data` is not what this module writes: then `bin_payload` is needed.
     """
-    found, end = _BIN.search(data), b'},"version":%d}}' % old
-    if found is None or not data.endswith(end):
+    entries = entries_of(data, old)
+    return None if entries is None else _bin(version, expires, entries)
+
+
+def edited_payload(
+    entries: bytes,
+    version: int,
+    expires: str,
+    put: Mapping[str, TargetFile],
+    drop: Iterable[str],
+) -> Payload | None:
+    """A bin of which some targets change.
+
+    Args:
+        entries: of its last file (`entries_of`).
+        version: the new one.
+        expires: as TUF writes it.
+        put: target path to what is vouched for it from now on.
+        drop: target paths that are targets no more.
+
+    Returns:
+        None if `entries` is not what this module writes: then `bin_payload` is needed.
+
+    Raises:
+        RepositoryError: as `bin_payload`.
+    """
+    found: dict[bytes, bytes] = {}
+    end = 0
+    for match in _ENTRY.finditer(entries):
+        if match.start() != end:
+            return None
+        found[match[2]] = match[1]
+        end = match.end()
+    if end != len(entries):
         return None
-    head = f'{{"_type":"targets","expires":{_quote(expires)}'.encode()
-    targets = data[found.end() : len(data) - len(end)]
-    return Payload(head + _BEFORE_TARGETS[1:] + targets + b'},"version":%d}' % version)
+    for path, target in put.items():
+        found[path.encode("utf-8")] = _target(path, target).encode("utf-8")
+    for path in drop:
+        found.pop(path.encode("utf-8"), None)
+    return _bin(version, expires, b",".join([found[path] for path in sorted(found)]))
+
+
+def find_target(entries: bytes, path: str) -> TargetFile | None:
+    """What is vouched for `path` in the entries of a bin (`entries_of`); None if nothing."""
+    key = _quote(path).encode("utf-8")
+    start = entries.find(key)
+    match = None if start < 0 else _OF_ONE.match(entries, start + len(key))
+    return None if match is None else TargetFile(int(match[2]), match[1].decode("ascii"))
 
 
 class SnapshotList:
@@ -125,6 +210,10 @@ class SnapshotList:
             f'"spec_version":"{SPEC_VERSION}","version":{version}}}'
         )
 
+    def digest(self, names: Iterable[str]) -> str:
+        """SHA-256 of what is listed of these roles, in this order."""
+        return describe(",".join(self._entries[name] for name in names).encode("utf-8")).sha256
+
     def _entry(self, name: str, role: RoleFile) -> str:
         key = _quote(f"{name}.json")
         if self._hashes:
@@ -135,6 +224,27 @@ class SnapshotList:
         if role.length > LONGEST_UNRECORDED:
             return f'{key}:{{"length":{role.length:d},"version":{role.version:d}}}'
         return f'{key}:{{"version":{role.version:d}}}'
+
+
+def _target(path: str, target: TargetFile) -> str:
+    """One entry of a bin. Raises RepositoryError for what can't be one."""
+    try:
+        entry = (
+            f'{_quote(path)}:{{"hashes":{{"sha256":{_quote(target.sha256)}}},'
+            f'"length":{target.length:d}}}'
+        )
+    except (TypeError, ValueError) as error:
+        raise RepositoryError(f"the state is damaged: no entry of a target: {error}") from None
+    if "\\" in entry:
+        raise RepositoryError(
+            f"the state is damaged: a name, path or hash that can't be one: {entry[:160]!r}"
+        )
+    return entry
+
+
+def _bin(version: int, expires: str, entries: bytes) -> Payload:
+    head = f'{{"_type":"targets","expires":{_quote(expires)}'.encode()
+    return Payload(head + _BEFORE_TARGETS[1:] + entries + b'},"version":%d}' % version)
 
 
 def _payload(text: str) -> Payload:

@@ -9,28 +9,41 @@ and refreshes with the new timestamp.
 * The whole chain, from the oldest root that is kept on, targets and bins included: once for each
   `Gate`, which lives as long as the process has the repository open. Then only what is new, as
   a client does that refreshed before (`Known`).
-* Bins whose targets changed: a new or removed target in each is looked up, and the answer has to
-  be what was planned. Up to `_EACH` bins all of them, of more that many, evenly spread: their
-  signatures were all verified when they were made (`signing`), and they all come out of one
-  encoder, so what the others would add is minutes.
+* A second time at a later moment: `MARGIN` before the first of the new files expires, by what the
+  publisher meant to sign. So nothing expires sooner than was thought.
+* Every new and every removed target is looked up at that moment, and the answer has to be what was
+  planned; so every bin whose targets changed is read from the disk and verified.
+* Bins that were merely renewed have the targets of their last file (`encode.renewed_payload`), so
+  nothing is looked up in them: each is read from the disk, has to be the file that was written,
+  and its signature is verified.
 
-Left to others: bins that were renewed, whose targets are the bytes of their last file
-(`encode.renewed_payload`) under a signature verified when it was made.
+Many bins are read by several processes (`indextrust.repository.workers`).
 
 Sources: TUF specification 5; PEP 458, "Producing Consistent Snapshots".
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from datetime import datetime
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, TypeVar
 
-from indextrust.errors import RefusedError, RepositoryError, UnreachableError
-from indextrust.names import ROOT, SNAPSHOT, TIMESTAMP, metadata_filename
+from indextrust.errors import (
+    RefusedError,
+    RepositoryError,
+    SignatureError,
+    SigningError,
+    UnreachableError,
+)
+from indextrust.names import BINS, ROOT, SNAPSHOT, TIMESTAMP, metadata_filename
 from indextrust.repository.offline import Offline
-from indextrust.repository.plan import BinEdit, TargetFile
-from indextrust.repository.served import METADATA, stated_versions
+from indextrust.repository.plan import BinEdit, RoleFile, TargetFile, describe
+from indextrust.repository.served import METADATA
+from indextrust.repository.signing import opened
 from indextrust.repository.storage import FolderStorage
+from indextrust.repository.workers import Workers
 from indextrust.trust import (
     ABSENT,
     STORED,
@@ -43,10 +56,99 @@ from indextrust.trust import (
     Session,
     TargetEntry,
 )
+from indextrust.trust.keys import RoleKeys, parse_key, verify_threshold
 
-__all__ = ["Gate"]
+__all__ = ["MARGIN", "Gate", "OnlineKey", "Reader", "Samples", "View"]
 
-_EACH = 256
+MARGIN = timedelta(minutes=1)
+"""How long before the first expiry of a new set it is read for the second time."""
+
+S = TypeVar("S")
+T = TypeVar("T")
+
+_BATCH = 64
+"""Targets or bins that another process reads at a time."""
+
+Samples = Sequence[tuple[str, TargetFile | None]]
+"""Target paths, and what is planned for each: None if it is no target any more."""
+
+
+OnlineKey = tuple[str, Mapping[str, Any]]
+"""Key id and key object, as ``bins`` lists it."""
+
+
+@dataclass(frozen=True)
+class View:
+    """What a client has that read the new set a moment before.
+
+    Args:
+        anchor: the latest root.
+        timestamp: the new one, not written yet.
+        now: when it reads it again.
+    """
+
+    anchor: bytes
+    timestamp: bytes
+    now: datetime
+
+
+class Reader:
+    """A client that reads the new set, of which all but the timestamp is written.
+
+    Args:
+        storage: the public folder.
+        known: what was verified before.
+    """
+
+    def __init__(self, storage: FolderStorage, known: Known | None = None) -> None:
+        self._storage = storage
+        self._known = known or Known()
+        self._last: tuple[View, Session, _Client] | None = None
+
+    def check(self, view: View, samples: Samples) -> None:
+        """Refuse what it would refuse, and answers that were not planned.
+
+        Raises:
+            RepositoryError: with the client's reason.
+        """
+        try:
+            if self._last is None or self._last[0] != view:
+                client = _Client(self._storage, {}, view.timestamp, view.timestamp)
+                session = Session(view.anchor, now=view.now, known=self._known)
+                client.drive(session)
+                self._last = (view, session, client)
+            _, session, client = self._last
+            for path, expected in samples:
+                lookup = session.lookup(path)
+                client.drive(lookup)
+                _compare(path, expected, lookup)
+        except (RefusedError, UnreachableError) as error:
+            raise RepositoryError(f"not published, a client would refuse it: {error}") from error
+
+    def check_signed(self, key: OnlineKey, files: Sequence[tuple[str, RoleFile]]) -> None:
+        """Refuse files that are not what was written, or not signed.
+
+        Args:
+            key: that has to have signed.
+            files: role names and what was written of each.
+
+        Raises:
+            RepositoryError: another file is there.
+            SigningError: the key's signature is not valid.
+        """
+        keyid, tree = key
+        keys = RoleKeys((keyid,), 1, {keyid: parse_key(keyid, tree, where=BINS)})
+        for name, file in files:
+            path = METADATA + metadata_filename(name, file.version)
+            data = self._storage.read(path, file.length)
+            if data is None or describe(data) != (file.length, file.sha256):
+                raise RepositoryError(f"not published, a client would get another {path}")
+            signature, payload = opened(data)
+            signatures = {signature.keyid: signature.signature}
+            try:
+                verify_threshold(name, keys, payload, signatures, where=BINS)
+            except SignatureError as error:
+                raise SigningError(f"not published, a client would refuse it: {error}") from error
 
 
 class Gate:
@@ -54,15 +156,24 @@ class Gate:
 
     Args:
         storage: the public folder.
+        workers: help where there is much to read.
     """
 
-    def __init__(self, storage: FolderStorage) -> None:
+    def __init__(self, storage: FolderStorage, workers: Workers) -> None:
         self._storage = storage
+        self._workers = workers
         self._known = Known()
         self._anchor: bytes | None = None
+        self._reader = Reader(storage, self._known)
 
     def check(
-        self, offline: Offline, timestamp: bytes, edits: Mapping[str, BinEdit], now: datetime
+        self,
+        offline: Offline,
+        timestamp: bytes,
+        edits: Mapping[str, BinEdit],
+        renewed: Sequence[tuple[str, RoleFile]],
+        now: datetime,
+        until: datetime,
     ) -> None:
         """Refuse what a client would refuse that has seen what is served now.
 
@@ -70,33 +181,60 @@ class Gate:
             offline: roots, targets and bins of the new set; its roots need not be written yet.
             timestamp: the new one, not written yet; all else that it leads to is.
             edits: what changed in each bin.
+            renewed: bins that were signed anew with the targets that they had.
             now: aware.
+            until: when the first of the files expires that were signed now.
 
         Raises:
             RepositoryError: with the client's reason.
+            SigningError: a signature is not valid, or another process that helped to read failed.
         """
-        client = _Client(self._storage, offline, timestamp)
+        self._refresh(offline, timestamp, now)
+        latest = offline.roots[max(offline.roots)]
+        ends = [until, *(datetime.fromisoformat(role.expires) for role in offline.roles.values())]
+        view = View(latest, timestamp, max(now, min(ends) - MARGIN))
+        samples = list(_samples(edits))
+        self._reader.check(view, ())
+        self._read("look", view, samples, self._reader.check)
+        key = _online_key(offline)
+        self._read("verify", key, renewed, self._reader.check_signed)
+        self._anchor = latest
+
+    def _read(
+        self, job: str, what: T, items: Sequence[S], here: Callable[[T, Sequence[S]], None]
+    ) -> None:
+        """Have items read by workers, by the job of that name, or `here` if there are few."""
+        if self._workers.are_worth(len(items), None):
+            batches = (items[at : at + _BATCH] for at in range(0, len(items), _BATCH))
+            for _ in self._workers.run(job, ((None, (what, batch)) for batch in batches)):
+                pass
+        else:
+            here(what, items)
+
+    def _refresh(self, offline: Offline, timestamp: bytes, now: datetime) -> None:
+        """As a client that has seen what is served now. Raises RepositoryError."""
+        name = METADATA + metadata_filename(TIMESTAMP)
+        before = self._storage.read(name, Limits().ceiling)
+        client = _Client(self._storage, offline.roots, timestamp, before)
         anchor = self._anchor or offline.roots[min(offline.roots)]
         try:
-            session = Session(anchor, now=now, known=self._known)
-            client.drive(session)
-            for path, expected in _samples(edits):
-                lookup = session.lookup(path)
-                client.drive(lookup)
-                _compare(path, expected, lookup)
+            client.drive(Session(anchor, now=now, known=self._known))
         except (RefusedError, UnreachableError) as error:
             raise RepositoryError(f"not published, a client would refuse it: {error}") from error
-        self._anchor = offline.roots[max(offline.roots)]
 
 
-def _samples(edits: Mapping[str, BinEdit]) -> Iterable[tuple[str, TargetFile | None]]:
-    """One changed path of each bin and what is planned for it, of `_EACH` bins or a few more."""
-    for name in list(edits)[:: max(1, len(edits) // _EACH)]:
-        edit = edits[name]
-        if edit.put:
-            yield next(iter(edit.put.items()))
-        else:
-            yield edit.drop[0], None
+def _online_key(offline: Offline) -> OnlineKey:
+    """The key of the bins, from the verified ``bins`` role."""
+    keys = json.loads(offline.roles[BINS].data)["signed"]["delegations"]["keys"]
+    return offline.online_keyid, keys[offline.online_keyid]
+
+
+def _samples(edits: Mapping[str, BinEdit]) -> Iterator[tuple[str, TargetFile | None]]:
+    """Every changed path and what is planned for it, bin by bin."""
+    for edit in edits.values():
+        dropped = set(edit.drop)
+        yield from ((path, target) for path, target in edit.put.items() if path not in dropped)
+        yield from ((path, None) for path in edit.drop)
 
 
 def _compare(path: str, expected: TargetFile | None, lookup: Lookup) -> None:
@@ -114,13 +252,36 @@ def _compare(path: str, expected: TargetFile | None, lookup: Lookup) -> None:
         )
 
 
-class _Client:
-    """Answers the requests of a client that refreshed a moment ago and does so again."""
+def _snapshot_of(timestamp: bytes) -> int | None:
+    """The version of the snapshot that a timestamp names, whoever wrote it."""
+    try:
+        version = json.loads(timestamp)["signed"]["meta"]["snapshot.json"]["version"]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None
+    return version if type(version) is int else None
 
-    def __init__(self, storage: FolderStorage, offline: Offline, timestamp: bytes) -> None:
+
+class _Client:
+    """Answers the requests of a client.
+
+    Args:
+        storage: the public folder.
+        roots: those that are not written yet.
+        timestamp: the one that it will get, not written yet either.
+        stored: the one that it has, with the snapshot that this names; None if it has none.
+    """
+
+    def __init__(
+        self,
+        storage: FolderStorage,
+        roots: Mapping[int, bytes],
+        timestamp: bytes,
+        stored: bytes | None,
+    ) -> None:
         self._storage = storage
-        self._offline = offline
+        self._roots = roots
         self._timestamp = timestamp
+        self._stored = stored
 
     def drive(self, machine: Session | Lookup) -> None:
         while not isinstance(want := machine.wants(), Done):
@@ -133,15 +294,17 @@ class _Client:
 
     def _load(self, role: str) -> bytes | None:
         """What it has stored."""
-        if role not in (SNAPSHOT, TIMESTAMP):
+        if role == TIMESTAMP:
+            return self._stored
+        if role != SNAPSHOT or self._stored is None:
             return None
-        version = stated_versions(self._storage).get(SNAPSHOT) if role == SNAPSHOT else None
+        version = _snapshot_of(self._stored)
         return self._storage.read(METADATA + metadata_filename(role, version), Limits().ceiling)
 
     def _fetch(self, want: Fetch) -> bytes | None:
         """What it will get: the two that are not written yet, and the rest."""
         if want.role == TIMESTAMP:
             return self._timestamp
-        if want.role == ROOT and (root := self._offline.roots.get(want.version or 0)):
+        if want.role == ROOT and (root := self._roots.get(want.version or 0)):
             return root
         return self._storage.read(METADATA + want.filename, want.max_length)

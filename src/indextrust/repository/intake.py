@@ -3,7 +3,8 @@
 A change that is queued can be published: the file was read and hashed, its bytes and its core
 metadata are in the object store, the name is free or stands for the same bytes, and the file
 that is to be removed or yanked is there. Everything is asked of the published files *and* of
-what waits in the queue before it.
+what waits in the queue before it. A file that is not queued because it is published is looked for
+in the signed metadata, not in a table alone.
 
 A file name stands for one digest for good. It can be added again after a removal, with the same
 bytes; other bytes are another version. Names that differ in case only are one name (there are
@@ -12,8 +13,9 @@ file systems that think so too).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from indextrust.distribution import DistributionFile
 from indextrust.errors import RepositoryError
@@ -24,7 +26,25 @@ from indextrust.repository.objects import ObjectStore
 from indextrust.repository.plan import replay
 from indextrust.repository.state import State
 
-__all__ = ["Intake"]
+__all__ = ["Intake", "check_name"]
+
+
+Check = Callable[[Mapping[NormalizedName, Mapping[str, DistributionFile]]], object]
+"""Is given the files of projects, by file name."""
+
+
+class Known(NamedTuple):
+    """What is known of a project.
+
+    Args:
+        files: as they will be when the queue is published, by file name.
+        promised: by the name in lower case, spelling and digest of every file in the queue, also
+            of one that is removed again behind it, if a publication may end in between: then
+            clients see it.
+    """
+
+    files: dict[str, DistributionFile]
+    promised: dict[str, tuple[str, str]]
 
 
 class Intake:
@@ -33,11 +53,15 @@ class Intake:
     Args:
         state: where the queue is.
         objects: where the bytes go.
+        check: refuses files of projects, as the tables have them, that are not published.
+        window: changes that one publication takes at most.
     """
 
-    def __init__(self, state: State, objects: ObjectStore) -> None:
+    def __init__(self, state: State, objects: ObjectStore, check: Check, window: int) -> None:
         self._state = state
         self._objects = objects
+        self._check = check
+        self._window = window
 
     def add(self, paths: Sequence[Path], upload_time: str, now: str) -> list[DistributionFile]:
         """Queue files: all of them, or none.
@@ -56,25 +80,43 @@ class Intake:
             InputError: an upload time of another form, or a path that no file can have.
             StoreError: the disk refused.
         """
-        known: dict[NormalizedName, dict[str, DistributionFile]] = {}
+        known: dict[NormalizedName, Known] = {}
         answers: list[DistributionFile] = []
         new: list[tuple[Add, Path, bytes | None]] = []
+        there: set[NormalizedName] = set()
         for path in paths:
             check_path(path)
             copy = self._objects.take_in(path, MAX_SIZE)
             file, core = read_distribution(copy, upload_time=upload_time)
-            files = known.setdefault(file.project, self.files(file.project))
-            self._check_name(file, files)
-            if file.filename not in files:
+            if file.project not in known:
+                known |= self.known([file.project])
+            files, promised = known[file.project]
+            self._check_name(file, files, promised)
+            if file.filename in files:
+                there.add(file.project)
+            else:
                 files[file.filename] = file
                 new.append((Add(file, None if core is None else len(core)), copy, core))
             answers.append(files[file.filename])
+        self.check_there(there)
         for change, copy, core in new:
             self._objects.keep(copy, change.file.sha256)
             if core is not None:
                 self._objects.keep_bytes(core)
         self._state.queue.enqueue([change for change, _, _ in new], now)
         return answers
+
+    def check_there(self, projects: Iterable[NormalizedName]) -> None:
+        """Refuse what the tables say of projects, if it is not what is published.
+
+        For a file that is not queued because it is there already: a row alone, which may be gone
+        again before the next publication, must not have it dropped.
+
+        Raises:
+            AlteredStateError: with the first thing that differs.
+        """
+        if files := self._state.files_of(projects):
+            self._check(files)
 
     def change(self, change: Change, now: str) -> None:
         """Queue a removal or a yank.
@@ -88,14 +130,50 @@ class Intake:
 
     def files(self, project: NormalizedName) -> dict[str, DistributionFile]:
         """The files of a project as they will be when the queue is published."""
-        return replay(self._state.files(project), self._state.queue.pending_of(project))
+        return self.known([project])[project].files
 
-    def _check_name(self, file: DistributionFile, files: Mapping[str, DistributionFile]) -> None:
-        """Refuse a name that stands for other bytes, or whose twin in other case is taken."""
+    def known(self, projects: Sequence[NormalizedName]) -> dict[NormalizedName, Known]:
+        """The same of each of some hundred projects, and the names that the queue uses up."""
+        queue, files = self._state.queue, self._state.files_of(projects)
+        waiting, together = queue.pending_of(projects), queue.is_one_window(self._window)
+        return {
+            name: Known(
+                replay(files[name], waiting[name]),
+                {
+                    change.filename.lower(): (change.filename, change.file.sha256)
+                    for change in waiting[name]
+                    if isinstance(change, Add) and not together
+                },
+            )
+            for name in projects
+        }
+
+    def _check_name(
+        self,
+        file: DistributionFile,
+        files: Mapping[str, DistributionFile],
+        promised: Mapping[str, tuple[str, str]],
+    ) -> None:
+        folded = file.filename.lower()
         waiting = {name.lower(): (name, there.sha256) for name, there in files.items()}
-        for used in (self._state.used(file.filename), waiting.get(file.filename.lower())):
-            if used is not None and used != (file.filename, file.sha256):
-                raise RepositoryError(
-                    f"{file.filename} (sha256 {file.sha256}) can't be added: the name is taken by "
-                    f"{used[0]} with sha256 {used[1]}, for good; other bytes need a new version"
-                )
+        taken = (self._state.used(file.filename), promised.get(folded), waiting.get(folded))
+        check_name(file.filename, file.sha256, taken)
+
+
+def check_name(filename: str, sha256: str, taken: Iterable[tuple[str, str] | None]) -> None:
+    """Refuse a name that stands for other bytes, or whose twin in other case is taken.
+
+    Args:
+        filename: of a file to be listed.
+        sha256: of the same.
+        taken: names that differ from it in case at most, and their digests.
+
+    Raises:
+        RepositoryError: one of them is another name, or has another digest.
+    """
+    for there in taken:
+        if there is not None and there != (filename, sha256):
+            raise RepositoryError(
+                f"{filename} (sha256 {sha256}) can't be added: the name is taken by "
+                f"{there[0]} with sha256 {there[1]}, for good; other bytes need a new version"
+            )

@@ -1,7 +1,8 @@
 """Key files: made, read, and told apart from everything else.
 
-A private key lives in ``NAME.pem``: Ed25519, PKCS#8, encrypted with a passphrase, mode 0600
-whatever the umask. Beside it lies its public half, ``NAME.pub.json``, to hand to others.
+A private key lives in ``NAME.pem``: Ed25519 or ECDSA, PKCS#8, encrypted with a passphrase, mode
+0600 whatever the umask. Beside it lies its public half, ``NAME.pub.json``, to hand to others
+(`indextrust.repository.public_keys`).
 
 Guarantees, in this order: an existing file is never overwritten; a file appears under its name
 complete or not at all; a private key that others on this machine may read is not used; no
@@ -18,39 +19,46 @@ Sources: RFC 5958 and RFC 8018 (encrypted PKCS#8); RFC 7914 7 (scrypt in it); TU
 from __future__ import annotations
 
 import base64
-import hashlib
-import json
 import os
 import secrets
-import stat
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import padding, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 from securesystemslib.signer import CryptoSigner, Key, SSlibKey
 
-from indextrust.canonical import canonical
 from indextrust.errors import InputError, KeyFileError, PassphraseError
+from indextrust.repository.key_files import create_file, read_file
+from indextrust.repository.public_keys import KeyRole, encode, keyholder_of, load_public
 
 __all__ = [
-    "KEYHOLDER_FIELD",
+    "KEY_TYPES",
+    "KeyType",
+    "PrivateKey",
     "check_pair",
-    "create_file",
     "generate_key",
-    "load_public",
     "load_signer",
     "public_path",
-    "read_file",
 ]
 
-KEYHOLDER_FIELD = "x-indextrust-keyholder"
-"""Field of a public key that names the person who holds it. Signed with the root, public."""
+PrivateKey = Ed25519PrivateKey | ec.EllipticCurvePrivateKey
 
-_MAX_FILE = 65_536
+KeyType = Literal["ed25519", "ecdsa-p256", "ecdsa-p384"]
+"""What can be made here."""
+
+KEY_TYPES: dict[KeyType, Callable[[], PrivateKey]] = {
+    "ed25519": Ed25519PrivateKey.generate,
+    "ecdsa-p256": lambda: ec.generate_private_key(ec.SECP256R1()),
+    "ecdsa-p384": lambda: ec.generate_private_key(ec.SECP384R1()),
+}
+"""How it is made."""
+
 _MAX_PASSPHRASE = 1_023  # the most that cryptography takes
 _BEGIN = b"-----BEGIN ENCRYPTED PRIVATE KEY-----"
 _END = b"-----END ENCRYPTED PRIVATE KEY-----"
@@ -69,13 +77,25 @@ def public_path(path: Path) -> Path:
     return path.with_suffix(".pub.json")
 
 
-def generate_key(path: Path, passphrase: str, *, keyholder: str | None = None) -> SSlibKey:
-    """Make a new Ed25519 key: the private half at `path`, the public half beside it.
+def generate_key(
+    path: Path,
+    passphrase: str,
+    *,
+    keyholder: str | None = None,
+    serial: str | None = None,
+    role: KeyRole | None = None,
+    kind: KeyType = "ed25519",
+) -> SSlibKey:
+    """Make a new key: the private half at `path`, the public half beside it.
 
     Args:
         path: the private key's file, to be created; by custom ``NAME.pem``.
         passphrase: encrypts it; not empty.
-        keyholder: name of the person, printable, published with the key; None leaves it out.
+        keyholder: name of the person, printable, published with the key; None leaves it out,
+            for an online key only.
+        serial: number of the medium that the file is kept on, published too.
+        role: what the key is for; None for ``root`` with a keyholder, and ``online`` without.
+        kind: Ed25519 is what every client verifies.
 
     Returns:
         The public key.
@@ -83,25 +103,24 @@ def generate_key(path: Path, passphrase: str, *, keyholder: str | None = None) -
     Raises:
         PassphraseError: an empty passphrase, one of more than 1,023 bytes, or no Unicode text.
         KeyFileError: one of the two files exists, or can't be written. Nothing is left behind.
-        InputError: a keyholder's name that can't be printed, or is empty.
+        InputError: a name or serial that can't be printed, or is empty; a root key of nobody;
+            no such kind.
     """
-    if keyholder is not None and not (keyholder and keyholder.isprintable()):
-        raise InputError(f"expected a keyholder's name in printable text, got {keyholder!r:.80}")
+    if kind not in KEY_TYPES:
+        raise InputError(f"expected one of the kinds {', '.join(KEY_TYPES)}, got {kind!r:.80}")
     secret = _secret(path, passphrase)
     public = public_path(path)
     for file in (path, public):
         if os.path.lexists(file):
             raise KeyFileError(f"{file} exists: a key file is never overwritten")
-    private_key = Ed25519PrivateKey.generate()
-    pem = _encrypted(private_key, secret)
+    private_key = KEY_TYPES[kind]()
     key = SSlibKey.from_crypto(private_key.public_key())
-    if keyholder is not None:
-        key.unrecognized_fields[KEYHOLDER_FIELD] = keyholder
-    text = json.dumps({"keyid": key.keyid, **key.to_dict()}, indent=2, sort_keys=True) + "\n"
-    create_file(path, pem, 0o600)
+    role = role or ("online" if keyholder is None else "root")
+    text = encode(keyholder_of(key, keyholder, serial, role))
+    create_file(path, _encrypted(private_key, secret), 0o600)
     try:
-        create_file(public, text.encode(), 0o644)
-    except KeyFileError:
+        create_file(public, text, 0o644)
+    except BaseException:
         path.unlink()
         raise
     return key
@@ -148,35 +167,6 @@ def load_signer(path: Path, passphrase: str) -> CryptoSigner:
     return signer
 
 
-def load_public(path: Path) -> Key:
-    """Read a public key file.
-
-    The key id must be the default one (SHA-256 of the key's canonical form), so that one key
-    can't be brought to a ceremony under two ids.
-
-    Args:
-        path: a ``NAME.pub.json``.
-
-    Raises:
-        KeyFileError: no such file, or not a public key.
-    """
-    data = read_file(path, private=False)
-    try:
-        tree: Any = json.loads(data)
-        keyid = tree.pop("keyid")
-        key = Key.from_dict(keyid, tree)
-        form = {"keytype": key.keytype, "scheme": key.scheme, "keyval": key.keyval}
-        expected = hashlib.sha256(canonical(form)).hexdigest()
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise KeyFileError(
-            f"{path}: expected a public key (keyid, keytype, scheme, keyval), "
-            f"got {type(error).__name__}: {error}"
-        ) from None
-    if keyid != expected:
-        raise KeyFileError(f"{path}: expected key id {expected} for this key, got {keyid!r:.80}")
-    return key
-
-
 def check_pair(private: Key, public: Key, where: Path | str) -> None:
     """Refuse a private key whose public half is not `public`.
 
@@ -212,7 +202,7 @@ def _secret(path: Path, passphrase: str) -> bytes:
     return secret
 
 
-def _encrypted(private_key: Ed25519PrivateKey, secret: bytes) -> bytes:
+def _encrypted(private_key: PrivateKey, secret: bytes) -> bytes:
     """The private key as PEM: PKCS#8, AES-256-CBC, scrypt."""
     plain = private_key.private_bytes(
         serialization.Encoding.DER,
@@ -243,63 +233,3 @@ def _der(tag: int, *parts: bytes) -> bytes:
         return bytes((tag, size)) + content
     length = size.to_bytes(2).lstrip(b"\0")
     return bytes((tag, 0x80 | len(length))) + length + content
-
-
-def create_file(path: Path, data: bytes, mode: int) -> None:
-    """Create `path` with exactly `mode`, complete and durable, or not at all.
-
-    The bytes are written under a temporary name and then linked to `path`, which fails if
-    anything is there: no overwriting, and no half-written file under the real name.
-
-    Raises:
-        KeyFileError: something is there, or the write failed.
-    """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
-    try:
-        with os.fdopen(os.open(temporary, flags, mode), "wb") as file:
-            try:
-                os.fchmod(file.fileno(), mode)  # the umask may have taken bits away
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-                os.link(temporary, path)
-            finally:
-                os.unlink(temporary)
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-    except FileExistsError:
-        raise KeyFileError(f"{path} exists: a key file is never overwritten") from None
-    except OSError as error:
-        raise KeyFileError(f"{path} can't be written: {error.strerror}") from error
-
-
-def read_file(path: Path, *, private: bool) -> bytes:
-    """Read a small regular file; a private one only if group and others may not touch it.
-
-    Raises:
-        KeyFileError: anything else.
-    """
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe would block
-        try:
-            status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode):
-                raise KeyFileError(f"{path}: expected a regular file")
-            mode = stat.S_IMODE(status.st_mode)
-            if private and mode & 0o077:
-                raise KeyFileError(
-                    f"{path}: expected mode 0600, got {mode:04o}: others can read this private "
-                    f"key, so treat it as stolen, or run  chmod 600  if you know that nobody did"
-                )
-            data = os.read(descriptor, _MAX_FILE + 1)
-        finally:
-            os.close(descriptor)
-    except OSError as error:
-        raise KeyFileError(f"{path} can't be read: {error.strerror}") from error
-    if len(data) > _MAX_FILE:
-        raise KeyFileError(f"{path}: expected a key file, got more than {_MAX_FILE} bytes")
-    return data

@@ -16,6 +16,7 @@ from pathlib import Path
 from indextrust.errors import DistributionError, StoreError
 from indextrust.repository.disk import copy_bytes, fresh_file, open_regular, storing
 from indextrust.repository.durable import fsync_folder
+from indextrust.repository.offline import Offline
 
 __all__ = ["ObjectStore"]
 
@@ -85,6 +86,11 @@ class ObjectStore:
             file.write(data)
         self.keep(fresh, sha256)
         return sha256
+
+    def keep_offline(self, offline: Offline) -> None:
+        """Store the files of the offline roles. Raises StoreError."""
+        for data in (*offline.roots.values(), *(role.data for role in offline.roles.values())):
+            self.keep_bytes(data)
 
     def read(self, sha256: str) -> bytes:
         """A small object's bytes.

@@ -10,6 +10,7 @@ Sources: TUF specification 5.3 (root chain), 4.5 (delegations); PEP 458, "PyPI a
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -23,12 +24,14 @@ from tuf.api.serialization import DeserializationError, SerializationError
 from indextrust.errors import InputError, RepositoryError
 from indextrust.names import (
     BINS,
+    REHEARSAL_FIELD,
     ROOT,
     SNAPSHOT,
-    TARGET_PATHS,
     TARGETS,
     TIMESTAMP,
     BinScheme,
+    Layout,
+    layout_of,
 )
 from indextrust.repository.plan import utc
 from indextrust.repository.roles import SignedRoles
@@ -37,8 +40,10 @@ __all__ = [
     "Offline",
     "OfflineRole",
     "check_expiry",
+    "check_followers",
     "check_online_key",
     "check_successor",
+    "read_layout",
     "scheme_of",
     "verify",
 ]
@@ -70,12 +75,14 @@ class Offline:
         roles: the latest root, targets and bins, by role name.
         scheme: how target paths are spread over bins.
         online_keyid: the one key of timestamp, snapshot and all bins.
+        layout: what is a target.
     """
 
     roots: Mapping[int, bytes]
     roles: Mapping[str, OfflineRole]
     scheme: BinScheme
     online_keyid: str
+    layout: Layout
 
 
 def verify(roles: SignedRoles, known: Mapping[int, bytes], now: datetime | None) -> Offline:
@@ -126,6 +133,11 @@ def _chain(roles: SignedRoles, known: Mapping[int, bytes]) -> dict[int, bytes]:
     for data in roles.root:
         root = _parse(data, ROOT, Root)
         version = root.signed.version
+        if REHEARSAL_FIELD in root.signed.unrecognized_fields:
+            raise RepositoryError(
+                f"'root' version {version} is a rehearsal: it was made to practise, and no "
+                f"index is made of it"
+            )
         if version in roots:
             if roots[version] != data:
                 raise RepositoryError(f"'root' version {version} has other bytes than before")
@@ -137,27 +149,47 @@ def _chain(roles: SignedRoles, known: Mapping[int, bytes]) -> dict[int, bytes]:
             _verify(_parse(roots[expected - 1], ROOT, Root).signed, ROOT, root)
         _verify(root.signed, ROOT, root)
         roots[version] = data
+        if known:  # only here is every earlier root sure to be looked at
+            _check_dropped(roots, version)
     if not roots:
         raise RepositoryError("expected at least one root, got none")
     return roots
 
 
-def _profile(root: Root, targets: Targets, bins: Targets) -> tuple[BinScheme, str]:
-    """The bins, and the key id of the one online key.
+def _check_dropped(roots: Mapping[int, bytes], version: int) -> None:
+    """Refuse a root that lists a key which an earlier one listed and the last one did not.
+
+    Whoever made the event may have had the last root alone, or a forged history before it.
+    """
+    listed = {number: _listed(data) for number, data in roots.items()}
+    for keyid in listed[version].keys() - listed[version - 1].keys():
+        for number in range(1, version - 1):
+            if keyid in listed[number]:
+                raise RepositoryError(
+                    f"'root' version {version}: key {listed[version][keyid]} was dropped after "
+                    f"version {number} and must not come back"
+                )
+
+
+def _listed(data: bytes) -> dict[str, str]:
+    """The keys of a root: public value in one spelling, to key id."""
+    keys = _parse(data, ROOT, Root).signed.keys
+    return {
+        "".join(str(key.keyval["public"]).split()).lower(): keyid for keyid, key in keys.items()
+    }
+
+
+def _profile(root: Root, targets: Targets, bins: Targets) -> tuple[BinScheme, str, Layout]:
+    """The bins, the key id of the one online key, and the layout.
 
     Raises:
-        RepositoryError: a layout that this repository does not serve.
+        RepositoryError: a form that this repository does not serve.
     """
     if not root.consistent_snapshot:
         raise RepositoryError("'root': expected consistent_snapshot to be true")
     if targets.targets or bins.targets:
         raise RepositoryError("'targets' and 'bins' must list no target of their own")
-    to_bins = targets.delegations.roles if targets.delegations else None
-    delegation = (to_bins or {}).get(BINS)
-    if delegation is None or not delegation.terminating or delegation.paths != list(TARGET_PATHS):
-        raise RepositoryError(
-            f"'targets': expected a terminating delegation of {TARGET_PATHS} to 'bins'"
-        )
+    layout = read_layout(targets)
     scheme, keyids, threshold = scheme_of(bins.to_dict().get("delegations", {}))
     for name, role in ((TIMESTAMP, root.roles[TIMESTAMP]), (SNAPSHOT, root.roles[SNAPSHOT])):
         if role.threshold != 1 or role.keyids != keyids:
@@ -167,7 +199,24 @@ def _profile(root: Root, targets: Targets, bins: Targets) -> tuple[BinScheme, st
             )
     if threshold != 1 or len(keyids) != 1:
         raise RepositoryError(f"bins: expected one signature by one key, got {threshold} {keyids}")
-    return scheme, keyids[0]
+    return scheme, keyids[0], layout
+
+
+def read_layout(targets: Targets) -> Layout:
+    """The layout, from what targets hands to bins.
+
+    Raises:
+        RepositoryError: not a terminating delegation of the paths of a layout.
+    """
+    to_bins = targets.delegations.roles if targets.delegations else None
+    delegation = (to_bins or {}).get(BINS)
+    if delegation is not None and delegation.terminating:
+        with contextlib.suppress(InputError):
+            return layout_of(delegation.paths or ())
+    raise RepositoryError(
+        "'targets': expected a terminating delegation of simple/*/* and files/*/*, or of "
+        "simple/*/* alone, to 'bins'"
+    )
 
 
 def check_online_key(offline: Offline, online: Signer) -> None:
@@ -182,15 +231,29 @@ def check_online_key(offline: Offline, online: Signer) -> None:
 
 
 def check_successor(current: Offline, offline: Offline) -> None:
-    """Refuse targets and bins that are older than the current ones, or another number of bins.
+    """Refuse roles that can't replace the current ones: as `check_followers`, or other bins.
 
     Raises:
         RepositoryError: `offline` can't replace `current`.
     """
     if offline.scheme != current.scheme:
         raise RepositoryError(
-            f"expected {current.scheme.count} bins as before, got {offline.scheme.count}: "
-            f"changing their number is not supported yet"
+            f"expected {current.scheme.count} bins by {current.scheme.form} as before, got "
+            f"{offline.scheme.count} by {offline.scheme.form}: rebin takes roles that change them"
+        )
+    check_followers(current, offline)
+
+
+def check_followers(current: Offline, offline: Offline) -> None:
+    """Refuse targets and bins that are older than the current ones, or another layout.
+
+    Raises:
+        RepositoryError: `offline` can't follow `current`.
+    """
+    if offline.layout != current.layout:
+        raise RepositoryError(
+            f"expected the layout {current.layout!r} as before, got {offline.layout!r}: an index "
+            f"keeps its layout"
         )
     for name in (TARGETS, BINS):
         old, new = current.roles[name], offline.roles[name]

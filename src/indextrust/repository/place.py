@@ -1,7 +1,9 @@
-"""Which names a target gets in the public folder, and when the list of projects is written.
+"""Which names a file gets in the public folder, and when the list of projects is written.
 
 Every target lies under its hash-prefixed name, which TUF clients ask for, and under its plain
-name, for clients that verify nothing. The hash-prefixed one is written first.
+name, for clients that verify nothing. The hash-prefixed one is written first. A distribution file
+that is no target (the layout ``projects``) lies under its plain name alone: a file name stands for
+one digest for good, so a second name would tell nothing.
 
 The list of all projects is one file, so a new project costs as much as there are projects: 35 MB
 at 886,000. No installer reads it, and it is not signed. So while it is short (256 KiB, some 5,000
@@ -16,13 +18,21 @@ from __future__ import annotations
 
 from collections.abc import Set as AbstractSet
 
-from indextrust.names import NormalizedName, document_path, hash_prefixed
+from indextrust.names import Layout, NormalizedName, document_path, hash_prefixed, is_target_path
 from indextrust.repository.documents import html_index
 from indextrust.repository.objects import ObjectStore
 from indextrust.repository.plan import describe, page_path
 from indextrust.repository.storage import FolderStorage
 
-__all__ = ["PROJECT_LIST", "is_list_due", "place_list", "place_object", "place_pages"]
+__all__ = [
+    "PROJECT_LIST",
+    "is_list_due",
+    "is_long",
+    "names_of",
+    "place_list",
+    "place_object",
+    "place_pages",
+]
 
 PROJECT_LIST = "simple/index.html"
 """The PEP 503 list of all projects; not a target."""
@@ -32,21 +42,32 @@ _LONGEST = 1 << 30
 _HOUR = len("2026-01-31T12")
 
 
-def place_object(storage: FolderStorage, objects: ObjectStore, path: str, sha256: str) -> None:
+def names_of(path: str, sha256: str, layout: Layout) -> tuple[str, ...]:
+    """The names of a file in the public folder, in the order in which they are written."""
+    if is_target_path(path, layout):
+        return hash_prefixed(path, sha256), path
+    return (path,)
+
+
+def place_object(
+    storage: FolderStorage, objects: ObjectStore, path: str, sha256: str, layout: Layout
+) -> None:
     """Copy a distribution or core metadata file out of the object store.
 
     Args:
         storage: the public folder.
         objects: the private copies.
-        path: target path.
+        path: its plain name, which may be a target path.
         sha256: which object.
+        layout: whether it is.
 
     Raises:
         StoreError: the object is missing or damaged, or the disk refused.
     """
-    prefixed = hash_prefixed(path, sha256)
-    storage.copy_once(prefixed, objects, sha256)
-    storage.link(path, prefixed)
+    first, *others = names_of(path, sha256, layout)
+    storage.copy_once(first, objects, sha256)
+    for name in others:
+        storage.link(name, first)
 
 
 def place_pages(
@@ -73,6 +94,11 @@ def is_list_due(storage: FolderStorage, *, more: bool, last: str, this: str) -> 
     if size is None:
         return True
     return more if size <= _SHORT else last[:_HOUR] != this[:_HOUR]
+
+
+def is_long(listing: bytes | None) -> bool:
+    """Whether a list of projects is not written with every new project."""
+    return listing is not None and len(listing) > _SHORT
 
 
 def place_list(storage: FolderStorage, projects: AbstractSet[NormalizedName]) -> None:

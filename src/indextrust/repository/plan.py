@@ -4,10 +4,11 @@
 `snapshot_role` and `timestamp_role` build the ``signed`` part of the online roles. Nothing here
 knows a key, a file or a clock: versions and expiry come in, trees go out.
 
-The layout is PEP 458's: the project document, every distribution file and every core metadata
-file is a target, each in the bin that its path falls into. A project whose last file was removed
-keeps an empty document: its name stays taken, so that no installer goes on to look for it on
-another index.
+In PEP 458's layout the project document, every distribution file and every core metadata file is
+a target, each in the bin that its path falls into. In the layout ``projects`` documents alone are,
+and the hashes in them vouch for the files (`indextrust.names.Layout`). A project whose last file
+was removed keeps an empty document: its name stays taken, so that no installer goes on to look for
+it on another index.
 
 Sources: PEP 458, "PyPI and TUF Metadata"; TUF specification 4.4 to 4.6.
 """
@@ -24,6 +25,7 @@ from indextrust.distribution import DistributionFile
 from indextrust.errors import InputError, RepositoryError
 from indextrust.names import (
     BinScheme,
+    Layout,
     NormalizedName,
     document_path,
     file_path,
@@ -44,6 +46,7 @@ __all__ = [
     "describe",
     "page_path",
     "plan_project",
+    "public_files",
     "replay",
     "snapshot_role",
     "timestamp_role",
@@ -64,11 +67,20 @@ class TargetFile(NamedTuple):
 
 
 class RoleFile(NamedTuple):
-    """What is signed for one metadata file."""
+    """What is signed for one metadata file.
+
+    Args:
+        version: its version.
+        length: bytes.
+        sha256: of the file, lower-case hex.
+        entries: of a bin, the SHA-256 of its entries (`encode.entries_digest`): so what its
+            targets are is known also when the file is damaged. No metadata lists it.
+    """
 
     version: int
     length: int
     sha256: str
+    entries: str = ""
 
 
 def page_path(project: NormalizedName) -> str:
@@ -100,11 +112,14 @@ class ProjectPlan:
         project: normalised name.
         document: the new canonical document.
         page: the new HTML page.
-        added: files listed from now on.
+        added: files listed from now on; also those that were removed and came back since.
         removed: files listed no more.
         changed: files whose yank changed, as they are from now on.
         put: target path to what is signed for it, of new and changed targets.
         drop: target paths that are targets no more.
+        withdrawn: where the removed files lie in the public folder, by their plain names.
+        elsewhere: names of those of `added` whose bytes the operator serves himself.
+        again: those of `added` that are listed already: what is known of them is new.
     """
 
     project: NormalizedName
@@ -115,6 +130,9 @@ class ProjectPlan:
     changed: tuple[DistributionFile, ...]
     put: Mapping[str, TargetFile]
     drop: tuple[str, ...]
+    withdrawn: tuple[str, ...]
+    elsewhere: frozenset[str] = frozenset()
+    again: tuple[DistributionFile, ...] = ()
 
 
 def replay(
@@ -150,6 +168,7 @@ def plan_project(
     before: Mapping[str, DistributionFile],
     changes: Iterable[Change],
     document: TargetFile | None,
+    layout: Layout = "pep458",
 ) -> ProjectPlan:
     """What `changes` do to `project`.
 
@@ -158,21 +177,30 @@ def plan_project(
         before: its published files, by file name.
         changes: of this project, in the order they were queued.
         document: what is signed for its document now; None for a new project.
+        layout: whether files are targets.
 
     Raises:
         RepositoryError: as `replay`.
     """
     changes = list(changes)
     after = replay(before, changes)
-    added = [file for name, file in after.items() if name not in before]
+    gone = {change.filename for change in changes if isinstance(change, Remove)}
+    again = [file for name, file in after.items() if name in before and name in gone]
+    added = [file for name, file in after.items() if name not in before or name in gone]
     removed = [file for name, file in before.items() if name not in after]
     put: dict[str, TargetFile] = {}
-    sizes = {change.filename: change.metadata_size for change in changes if isinstance(change, Add)}
-    for file in added:
+    adds = [change for change in changes if isinstance(change, Add)]
+    last = {add.filename: add for add in adds}
+    kept = {path for file in again for path in public_files(file)}
+    for file in added if layout == "pep458" else ():
+        if before.get(file.filename) == file:
+            continue  # it came back as it was
         put[file_path(project, file.filename)] = TargetFile(file.size, file.sha256)
-        size = sizes[file.filename]
+        size = last[file.filename].metadata_size
         if file.metadata_sha256 is not None and size is not None:  # both or neither, by `Add`
             put[metadata_path(project, file.filename)] = TargetFile(size, file.metadata_sha256)
+    old = (*removed, *(before[file.filename] for file in again))
+    withdrawn = tuple(path for file in old for path in public_files(file) if path not in kept)
     page = document_bytes(project, after.values())
     if describe(page) != document:
         put[document_path(project)] = describe(page)
@@ -182,9 +210,12 @@ def plan_project(
         html_page(project, after.values()),
         tuple(added),
         tuple(removed),
-        tuple(file for name, file in after.items() if before.get(name, file) != file),
+        tuple(f for n, f in after.items() if n not in gone and before.get(n, f) != f),
         put,
-        tuple(path for file in removed for path in _paths(file)),
+        withdrawn if layout == "pep458" else (),
+        withdrawn,
+        frozenset(last) - {name for name, add in last.items() if not add.elsewhere},
+        tuple(again),
     )
 
 
@@ -219,12 +250,13 @@ def bin_edits(plans: Iterable[ProjectPlan], scheme: BinScheme) -> dict[str, BinE
     return edits
 
 
-def _paths(file: DistributionFile) -> list[str]:
-    """The target paths of a distribution file."""
-    paths = [file_path(file.project, file.filename)]
+def public_files(file: DistributionFile) -> dict[str, str]:
+    """SHA-256 of a distribution file and of its core metadata, by their plain names in the public
+    folder; in PEP 458's layout these are target paths."""
+    files = {file_path(file.project, file.filename): file.sha256}
     if file.metadata_sha256 is not None:
-        paths.append(metadata_path(file.project, file.filename))
-    return paths
+        files[metadata_path(file.project, file.filename)] = file.metadata_sha256
+    return files
 
 
 def bin_role(version: int, expires: str, targets: Mapping[str, TargetFile]) -> dict[str, Any]:

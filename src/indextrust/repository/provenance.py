@@ -14,9 +14,11 @@ So nothing is signed because a table says it:
 4. A bin that is signed anew must have those targets and the edits of verified changes: what the
    tables say of it, before the edits, must be the same (`check_bin`).
 5. A project's new document is made from its files: what the tables say of them must give the
-   document that is a target now (`check_project`).
-6. No number may be used up that the log does not account for (`check_rows`). Rows of bins that
-   stay as they are must say what the last snapshot lists (`check_listed`).
+   document that is a target now, and their versions be those in their names (`check_project`).
+6. No number may be used up that the log does not account for (`check_rows`), and none is used
+   twice: the next one is above all that the log knows of (`Origin.numbers`). Rows of bins that
+   stay as they are must say what the last snapshot lists (`check_listed`), and targets and bins
+   be those that it lists (`check_offline`): older ones verify as well.
 
 An attacker who has the database can't make an entry or a row that passes; one who has the public
 folder can't make a file with a given hash; nor can one who has both. Before the first publication
@@ -24,10 +26,14 @@ there is nothing, and the tables must say so.
 
 What this does not cover. ``used_filenames``: an entry that was deleted lets an operator queue
 other bytes under an old name, which the intake would have refused; they are still what was
-queued. ``projects``: the list of projects is no target. ``expires``: when a role is signed anew,
-not what is in it. After `restore` or `install` (`Ledger.restored`) versions may jump, offline
-roles may be new, and bins whose files are damaged can't be compared: there the operator decides,
-with a checkpoint in his hand.
+queued. ``projects``: the list of projects is no target. ``elsewhere``: whose bytes are looked for
+by `restore`, not what is signed for them. ``expires``: when a role is signed anew, not what is in
+it. A bin that a re-binning brings back may have any number up to 2^52.
+
+After `restore` or `install` (`Ledger.restored`) versions may have jumped to those that the log
+names, and offline roles may be newer. Files that are damaged by then are no reason to stop: the
+log has a digest of what the last snapshot listed of bins, and a bin's row one of its targets, under
+its HMAC; tables that say otherwise are refused (`known_targets`).
 
 Sources: TUF specification 4.4 to 4.6 (what a snapshot and a bin say).
 """
@@ -39,22 +45,30 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from indextrust.distribution import DistributionFile
-from indextrust.errors import AlteredStateError
-from indextrust.names import SNAPSHOT, NormalizedName
+from indextrust.errors import AlteredStateError, InputError
+from indextrust.names import SNAPSHOT, NormalizedName, parse_filename
 from indextrust.repository.documents import document_bytes
+from indextrust.repository.encode import decoded
 from indextrust.repository.plan import RoleFile, TargetFile, describe
 
 __all__ = [
     "NOTHING",
     "Listed",
     "Recorded",
+    "as_listed",
     "check_bin",
     "check_listed",
+    "check_offline",
     "check_project",
     "check_rows",
+    "known_targets",
+    "least_used",
     "read_bin",
     "read_snapshot",
 ]
+
+_JUMP = 2**52
+"""No number is believed beyond: `served.VERSION_LIMIT`."""
 
 NOTHING = RoleFile(0, 0, "")
 """What the ``roles`` table says of a role that was never published."""
@@ -80,6 +94,11 @@ class Listed(NamedTuple):
     version: int
     length: int | None
     sha256: str | None
+
+
+def as_listed(file: RoleFile) -> Listed:
+    """A file as a snapshot of a small index lists it."""
+    return Listed(file.version, file.length, file.sha256)
 
 
 def read_snapshot(data: bytes | None, published: RoleFile | None) -> dict[str, Listed]:
@@ -123,6 +142,25 @@ def read_bin(name: str, data: bytes | None, file: RoleFile) -> dict[str, TargetF
     }
 
 
+def known_targets(name: str, row: Recorded, entries: bytes) -> dict[str, TargetFile]:
+    """The targets of a bin as it was published last, when its file is damaged.
+
+    Args:
+        name: of the bin.
+        row: its row, which `check_rows` accepted.
+        entries: what the ``targets`` table says of it, as it stands in a bin (`encode`).
+
+    Raises:
+        AlteredStateError: not the entries that were published, or the row is without its HMAC.
+    """
+    if not row.sealed or describe(entries).sha256 != row.file.entries:
+        raise AlteredStateError(
+            f"the state was altered: {name}: its file in the public folder is damaged, and the "
+            f"tables say other targets than were published; nothing is signed"
+        )
+    return decoded(entries)
+
+
 def check_bin(
     name: str, targets: Mapping[str, TargetFile], published: Mapping[str, TargetFile]
 ) -> None:
@@ -163,8 +201,16 @@ def check_project(
     files = list(files)
     if document is None and not files:
         return
-    found = describe(document_bytes(project, files))
-    if found != document:
+    if wrong := [file for file in files if not _is_stated(file)]:
+        raise AlteredStateError(
+            f"the state was altered: version {wrong[0].version!r:.80} is not the one in the file "
+            f"name {wrong[0].filename!r:.300}; nothing is signed"
+        )
+    try:
+        found = describe(document_bytes(project, files))
+    except (TypeError, ValueError):
+        found = None  # fields that no document can have
+    if found is None or found != document:
         raise AlteredStateError(
             f"the state was altered: the files of project {project} give a document with "
             f"{_target(found)}, expected {_target(document)}, as published; nothing is signed"
@@ -177,7 +223,8 @@ def check_rows(
     listed: Mapping[str, Listed],
     *,
     begun: int,
-    restored: bool,
+    above: Mapping[str, int],
+    rebinning: bool,
 ) -> None:
     """Refuse to sign from rows of the ``roles`` table that the log does not account for.
 
@@ -185,35 +232,41 @@ def check_rows(
         rows: those of the online roles that will be signed or listed anew, snapshot and timestamp
             always among them.
         published: snapshot and timestamp, from the log.
-        listed: from `read_snapshot`.
+        listed: from `read_snapshot`, or what is known to have been in it.
         begun: publications that began since (`Ledger.begun`): each used up at most one number of
             a role.
-        restored: an operator made the state the truth since (`Ledger.restored`): numbers may have
-            jumped above those that were found to be served, and a row with its HMAC is enough
-            where the snapshot can't be read.
+        above: numbers that were found to be served since, and are used up (`Ledger.above`).
+        rebinning: bins that the snapshot does not list may have been out of use: their rows carry
+            the HMAC, and their numbers may have jumped.
 
     Raises:
         AlteredStateError: with the first role that differs, in the order of the text.
     """
-    known = {**listed, **{name: Listed(*file) for name, file in published.items()}}
+    known = {**listed, **{name: as_listed(file) for name, file in published.items()}}
     for name in sorted(rows):
         file, allotted, sealed = rows[name]
         expected = known.get(name)
-        if expected is None and not (restored and sealed):
-            expected = Listed(*NOTHING)
+        if expected is None and not (sealed and rebinning):
+            expected = as_listed(NOTHING)
         hashed = expected is not None and expected.sha256 is not None
         if (expected and not _same(file, expected)) or not (hashed or sealed):
             raise AlteredStateError(
                 f"the state was altered: role {name}: expected {_role(expected)}, as published, "
-                f"got {_role(Listed(*file))}{'' if sealed else ' without its HMAC'}; "
+                f"got {_role(as_listed(file))}{'' if sealed else ' without its HMAC'}; "
                 f"nothing is signed"
             )
-        most = file.version + begun
-        if allotted < file.version or (allotted > most and not restored):
+        least = least_used(rows[name], above.get(name, 0))
+        most = _JUMP if rebinning and name not in published else least + begun
+        if not least <= allotted <= most:
             raise AlteredStateError(
-                f"the state was altered: role {name}: expected a number from {file.version} to "
+                f"the state was altered: role {name}: expected a number from {least} to "
                 f"{most} to be the last one used up, got {allotted}; nothing is signed"
             )
+
+
+def least_used(row: Recorded, above: int) -> int:
+    """The least that may be the highest number used up: `above` was found to be served."""
+    return max(row.file.version, above)
 
 
 def check_listed(rows: Mapping[str, RoleFile], listed: Mapping[str, Listed]) -> None:
@@ -227,17 +280,53 @@ def check_listed(rows: Mapping[str, RoleFile], listed: Mapping[str, Listed]) -> 
         AlteredStateError: with the first role that differs, in the order of the text.
     """
     for name in sorted(rows):
-        expected = listed.get(name, Listed(*NOTHING))
+        expected = listed.get(name, as_listed(NOTHING))
         if not _same(rows[name], expected):
             raise AlteredStateError(
                 f"the state was altered: role {name}: expected {_role(expected)}, as published, "
-                f"got {_role(Listed(*rows[name]))}; nothing is signed"
+                f"got {_role(as_listed(rows[name]))}; nothing is signed"
             )
+
+
+def check_offline(
+    files: Mapping[str, RoleFile], listed: Mapping[str, Listed], *, newer: bool
+) -> None:
+    """Refuse to list other offline roles than those that are published.
+
+    Args:
+        files: targets and bins, as the state has them.
+        listed: from `read_snapshot`.
+        newer: whether newer ones will do: an operator installed some since.
+
+    Raises:
+        AlteredStateError: one differs, such as an older one.
+    """
+    for name in sorted(files.keys() & listed.keys()):
+        if newer and files[name].version > listed[name].version:
+            continue
+        if not _same(files[name], listed[name]):
+            raise AlteredStateError(
+                f"the state was altered: role {name}: expected {_role(listed[name])}, as "
+                f"published, got {_role(as_listed(files[name]))}; nothing is signed"
+            )
+
+
+def _is_stated(file: DistributionFile) -> bool:
+    """Whether a row's version is the one in its file name: a document does not tell for each."""
+    name, version = file.filename, file.version
+    if type(name) is not str or type(version) is not str:
+        return False
+    stem = name.removesuffix(".tar.gz").removesuffix(".zip")
+    plain = name.split("-", 2)[1:2] if stem == name else [stem.rpartition("-")[2]]
+    try:
+        return plain == [version] or parse_filename(name)[1] == version
+    except InputError:
+        return False
 
 
 def _same(file: RoleFile, listed: Listed) -> bool:
     """Whether a row agrees with all that is listed of it."""
-    pairs = zip(file, listed, strict=True)
+    pairs = zip(as_listed(file), listed, strict=True)
     return all(wanted is None or value == wanted for value, wanted in pairs)
 
 
@@ -247,7 +336,7 @@ def _signed(name: str, data: bytes | None, expected: RoleFile) -> dict[str, Any]
     if data is None or found != TargetFile(expected.length, expected.sha256):
         raise AlteredStateError(
             f"{expected.version}.{name}.json in the public folder is not the file that was "
-            f"published: expected {_role(Listed(*expected))}, got "
+            f"published: expected {_role(as_listed(expected))}, got "
             f"{'none' if found is None else _target(found)}; compare with an audit, then restore"
         )
     signed: dict[str, Any] = json.loads(data)["signed"]

@@ -11,9 +11,12 @@ from then on; a process killed anywhere in between leaves the old one.
    they run a moment ahead.)
 3. Bins, then the snapshot, are signed and written under their version numbers, and the bytes of
    the new timestamp without a name. Everything so far is made durable, all at once: waiting for
-   the disk is what a publication spends most of its time with (`storage`, `durable`).
+   the disk is what a publication spends most of its time with (`storage`, `durable`). Where
+   there are many bins other processes sign and write them, while this one is at step 2 (`bins`,
+   `workers`): nothing refers to any of these files yet, so their order among each other is free.
+   The use of the online key is logged (`usage`).
 4. The new set is read as a client would read it, coming from what is served now. What a client
-   would refuse is not published (`gate`).
+   would refuse is not published (`gate`): every target that changed is looked up.
 5. New roots, if there are any, are written, and ``timestamp.json`` is replaced: this is the
    publication. Made durable. (Between a root that revokes the online key and the timestamp,
    clients refuse what they find: a moment, or until the next publication if the process is
@@ -26,9 +29,9 @@ still there, and the roles it had numbers for are due. If it was killed between 
 see the same content twice, under rising versions.
 
 The cost is that of the bins touched, and one snapshot: nothing of the others is read, except
-that the first publication of a process reads one row for each entry of the snapshot. A bin that
-is only renewed is not even taken apart: its targets are the bytes of its last file, if that is
-the one whose hash the state has.
+that the first publication of a process reads one row for each entry of the snapshot. A bin is
+made from the bytes of its last file, if that is the one whose hash the state has: of one that is
+only renewed the targets are not even taken apart, of another those that change.
 
 Files under hash-prefixed and versioned names are never deleted here: a client in the middle of a
 refresh may ask for the old ones. Collecting them is a task of its own.
@@ -39,13 +42,14 @@ Sources: TUF specification 6.2 (consistent snapshots) and 5 (what a client check
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from securesystemslib.signer import Signer
 
-from indextrust.errors import RefusedError, RepositoryError
+from indextrust.errors import AlteredStateError, RepositoryError
 from indextrust.names import (
     BINS,
     ROOT,
@@ -53,42 +57,38 @@ from indextrust.names import (
     TARGETS,
     TIMESTAMP,
     NormalizedName,
-    file_path,
     metadata_filename,
-    metadata_path,
 )
+from indextrust.repository.bins import BinTask, make_all
 from indextrust.repository.changes import Change
-from indextrust.repository.encode import (
-    Payload,
-    SnapshotList,
-    bin_payload,
-    lists_hashes,
-    renewed_payload,
-)
+from indextrust.repository.encode import Payload, SnapshotList, bin_payload, lists_hashes
+from indextrust.repository.expiry import expiry
 from indextrust.repository.gate import Gate
 from indextrust.repository.objects import ObjectStore
 from indextrust.repository.offline import Offline
 from indextrust.repository.origin import Origin
 from indextrust.repository.place import is_list_due, place_list, place_object, place_pages
 from indextrust.repository.plan import (
-    LIFETIME,
     BinEdit,
     ProjectPlan,
     RoleFile,
     bin_edits,
     describe,
     plan_project,
+    public_files,
     timestamp_role,
     utc,
 )
-from indextrust.repository.provenance import Listed
+from indextrust.repository.provenance import NOTHING, Listed
 from indextrust.repository.queue import Pending
+from indextrust.repository.readable import check_readable
 from indextrust.repository.results import Published
 from indextrust.repository.served import METADATA, stated_versions
 from indextrust.repository.signing import sign_payload, sign_role
 from indextrust.repository.state import RoleRow, State
 from indextrust.repository.storage import FolderStorage
-from indextrust.trust.document import parse_document
+from indextrust.repository.usage import UsageLog
+from indextrust.repository.workers import Workers
 
 __all__ = ["Publisher", "Warm", "check_unchanged"]
 
@@ -97,35 +97,29 @@ def check_unchanged(state: State, storage: FolderStorage) -> None:
     """Refuse to go on from a timestamp that this repository did not publish.
 
     Somebody else wrote to the public folder, or the state comes from a backup. Going on would
-    publish lower versions than clients have seen, and hide the traces.
+    publish lower versions than clients have seen, and hide the traces. What was published is what
+    the log says, not what a row says.
 
     Raises:
         RepositoryError: the served timestamp is not ours.
     """
-    role = state.role(TIMESTAMP)
+    ledger = state.queue.ledger()
+    ours = ledger.published.get(TIMESTAMP, NOTHING)
     name = METADATA + metadata_filename(TIMESTAMP)
-    if not storage.exists(name) or storage.matches(name, role.length, role.sha256):
+    if not storage.exists(name):
+        if ours == NOTHING or ledger.restored:
+            return
+    elif storage.matches(name, ours.length, ours.sha256):
         return
     version = stated_versions(storage).get(TIMESTAMP)
-    if state.queue.interrupted() is not None and version is not None and version <= role.allotted:
+    if version in ledger.timestamps:
         return  # killed after step 5
+    found = "missing" if version is None else f"version {version}"
     raise RepositoryError(
-        f"the public timestamp.json (version {version}) is not the one that was published "
-        f"(version {role.version}): somebody else wrote it, or the state is an old backup. "
+        f"the public timestamp.json ({found}) is not the one that was published "
+        f"(version {ours.version}): somebody else wrote it, or the state is an old backup. "
         f"Compare with an audit; then restore, or install new roles if a key was stolen"
     )
-
-
-def _check_document(plan: ProjectPlan) -> None:
-    """Refuse a document that clients would refuse to read, before anything is used up.
-
-    Raises:
-        RepositoryError: with the client's reason.
-    """
-    try:
-        parse_document(plan.project, plan.document)
-    except RefusedError as error:
-        raise RepositoryError(f"not published, a client would refuse it: {error}") from error
 
 
 @dataclass
@@ -135,11 +129,15 @@ class Warm:
 
     Args:
         gate: knows what it verified before.
+        workers: started when there was much to do.
         listed: the entries of the snapshot that was published last, and which snapshot that is.
         known: likewise, the versions in it (`Origin`).
+        usage: not kept in memory: the log of the online key.
     """
 
     gate: Gate
+    workers: Workers
+    usage: UsageLog
     listed: tuple[RoleFile, SnapshotList] | None = None
     known: tuple[RoleFile, Mapping[str, Listed]] | None = None
 
@@ -153,7 +151,7 @@ class Publisher:
         objects: the private copies.
         offline: the verified offline roles to publish under.
         online: signer of timestamp, snapshot and bins.
-        now: aware, UTC.
+        clock: tells the time, aware, UTC: when it begins, and when it is out.
         warm: of this repository, from its last publication.
     """
 
@@ -164,7 +162,7 @@ class Publisher:
         objects: ObjectStore,
         offline: Offline,
         online: Signer,
-        now: datetime,
+        clock: Callable[[], datetime],
         warm: Warm,
     ) -> None:
         self._state = state
@@ -172,9 +170,11 @@ class Publisher:
         self._objects = objects
         self._offline = offline
         self._online = online
-        self._now = now
-        self._expires = utc(now + LIFETIME)
+        self._clock = clock
+        self._now = clock()
         self._warm = warm
+        self._dates: dict[str, str] = {}
+        self._meanwhile: Iterator[None] = iter(())
 
     def publish(self, pending: Pending, due: Iterable[str]) -> Published:
         """Publish changes, and sign anew what is due.
@@ -190,10 +190,14 @@ class Publisher:
                 and will be done again.
         """
         scheme = self._offline.scheme
-        origin = Origin(self._state, self._storage, scheme, self._warm.known)
+        due = set(due)
+        if strange := sorted(due - {*scheme.names(), SNAPSHOT, TIMESTAMP}):
+            raise AlteredStateError(
+                f"the state was altered: role {strange[0]!r:.80} is none of this index; "
+                f"nothing is signed"
+            )
+        origin = self._origin()
         plans = self._plans(pending.changes, origin)
-        for plan in plans:
-            _check_document(plan)
         edits = bin_edits(plans, scheme)
         names = {*edits, *due}
         if names:
@@ -203,18 +207,21 @@ class Publisher:
         origin.check(names, edits)
         before = self._state.roles((SNAPSHOT, TIMESTAMP))
         added = [file for plan in plans for file in plan.added]
-        begun = self._state.allot(names, added, pending.last, utc(self._now))
-        origin.check_numbers(begun.versions)
-        for plan in plans:
-            self._place(plan)
-        self._place_list(plans, before)
-        signed, listed = self._sign(begun.versions, edits, origin) if names else ({}, None)
-        for path in (path for plan in plans for path in plan.drop):
+        versions = origin.numbers(names)
+        publication = self._state.allot(versions, added, pending.last, utc(self._now))
+        self._storage.sync_too(self._state.folder)
+        if origin.unfinished:
+            self._storage.doubt()
+        self._meanwhile = self._placed(plans, before)
+        signed, listed = self._sign(versions, edits, origin) if names else ({}, None)
+        deque(self._meanwhile, maxlen=0)
+        for path in (path for plan in plans for path in plan.withdrawn):
             self._storage.remove(path)
         self._storage.sync()
-        roles = {name: (file, self._expires) for name, file in signed.items()}
+        roles = {name: (file, self._expires(name)) for name, file in signed.items()}
         self._state.finish(
-            begun.publication, roles, plans, self._offline.scheme.bin_of, utc(self._now)
+            *(publication, roles, plans, scheme.bin_of, utc(self._clock())),
+            None if listed is None else listed.digest(scheme.names()),
         )
         if listed is not None:
             self._warm.listed = (signed[SNAPSHOT], listed)
@@ -229,28 +236,48 @@ class Publisher:
             changed=sum(len(plan.changed) for plan in plans),
         )
 
+    def _origin(self) -> Origin:
+        return Origin(self._state, self._storage, self._offline, self._warm.known)
+
+    def _expires(self, name: str) -> str:
+        if name not in self._dates:
+            self._dates[name] = expiry(name, self._offline.scheme.count, self._now)
+        return self._dates[name]
+
     def _plans(self, changes: Sequence[Change], origin: Origin) -> list[ProjectPlan]:
         by_project: dict[NormalizedName, list[Change]] = {}
         for change in changes:
             by_project.setdefault(change.project, []).append(change)
-        files = self._state.files_of(by_project)
+        state = self._state
+        files = (state.files_of if origin.restored else state.recorded_files)(by_project)
         documents = origin.documents(files)
-        return [
-            plan_project(project, files[project], by_project[project], documents[project])
-            for project in sorted(by_project)
-        ]
+        plans = []
+        for project in sorted(by_project):
+            before, document = files[project], documents[project]
+            changes = by_project[project]
+            plan = plan_project(project, before, changes, document, self._offline.layout)
+            check_readable(plan, {} if origin.restored else before)
+            plans.append(plan)
+        return plans
 
     # -- step 2 ------------------------------------------------------------------------------
+
+    def _placed(
+        self, plans: Sequence[ProjectPlan], before: Mapping[str, RoleRow]
+    ) -> Iterator[None]:
+        """Step 2 in small steps, to be gone through while others sign."""
+        for plan in plans:
+            self._place(plan)
+            yield
+        self._place_list(plans, before)
 
     def _place(self, plan: ProjectPlan) -> None:
         """Files first, then the pages that name them."""
         for file in plan.added:
-            place_object(
-                self._storage, self._objects, file_path(file.project, file.filename), file.sha256
-            )
-            if file.metadata_sha256 is not None:
-                path = metadata_path(file.project, file.filename)
-                place_object(self._storage, self._objects, path, file.metadata_sha256)
+            if file.filename in plan.elsewhere:
+                continue
+            for path, sha256 in public_files(file).items():
+                place_object(self._storage, self._objects, path, sha256, self._offline.layout)
         place_pages(self._storage, plan.project, plan.document, plan.page)
 
     def _place_list(self, plans: Sequence[ProjectPlan], before: Mapping[str, RoleRow]) -> None:
@@ -258,7 +285,7 @@ class Publisher:
         projects = [plan.project for plan in plans]
         more = len(projects) > len(self._state.known(projects))
         last = before[TIMESTAMP].expires
-        if is_list_due(self._storage, more=more, last=last, this=self._expires):
+        if is_list_due(self._storage, more=more, last=last, this=self._expires(TIMESTAMP)):
             place_list(self._storage, {*self._state.projects(), *projects})
 
     # -- steps 3 to 5 ------------------------------------------------------------------------
@@ -274,10 +301,9 @@ class Publisher:
         Returns:
             What was published of each, and the entries of the snapshot if there is a new one.
         """
-        signed: dict[str, RoleFile] = {}
+        signed = self._bins(versions, edits, origin)
+        deque(self._meanwhile, maxlen=0)
         listed = None
-        for name, payload in self._bins(versions, edits, origin):
-            signed[name] = self._write(name, versions[name], payload)
         for name in (TARGETS, BINS):
             role = self._offline.roles[name]
             self._storage.write_once(METADATA + metadata_filename(name, role.version), role.data)
@@ -288,45 +314,50 @@ class Publisher:
                 if name != ROOT
             }
             listed = self._listed(origin, offline).changed({**offline, **signed})
-            payload = listed.payload(versions[SNAPSHOT], self._expires)
+            payload = listed.payload(versions[SNAPSHOT], self._expires(SNAPSHOT))
             signed[SNAPSHOT] = self._write(SNAPSHOT, versions[SNAPSHOT], payload)
         snapshot = signed.get(SNAPSHOT, origin.file(SNAPSHOT))
-        timestamp = timestamp_role(versions[TIMESTAMP], self._expires, snapshot)
+        timestamp = timestamp_role(versions[TIMESTAMP], self._expires(TIMESTAMP), snapshot)
         data = sign_role(timestamp, [self._online])
         name = METADATA + metadata_filename(TIMESTAMP)
         prepared = self._storage.prepare(name, data)
         self._storage.sync()
-        self._warm.gate.check(self._offline, data, edits, self._now)
+        signed[TIMESTAMP] = RoleFile(versions[TIMESTAMP], *describe(data))
+        self._warm.usage.record(utc(self._now), self._online.public_key.keyid, signed)
+        ends = min(map(self._expires, versions))
+        renewed = [(name, signed[name]) for name in _bin_names(versions) if name not in edits]
+        until = datetime.fromisoformat(ends)
+        self._warm.gate.check(self._offline, data, edits, renewed, self._now, until)
         for version, root in sorted(self._offline.roots.items()):
             self._storage.write_once(METADATA + metadata_filename(ROOT, version), root)
         self._storage.sync()
         self._storage.replace_prepared(name, prepared)
         self._storage.sync()
-        signed[TIMESTAMP] = RoleFile(versions[TIMESTAMP], *describe(data))
         return signed, listed
 
     def _bins(
         self, versions: Mapping[str, int], edits: Mapping[str, BinEdit], origin: Origin
-    ) -> Iterator[tuple[str, Payload]]:
-        """Name and new content of each bin that has to be signed."""
-        due = versions.keys() - edits.keys() - {SNAPSHOT, TIMESTAMP}
-        from_rows = [*edits]
-        for name in sorted(due):
-            row = origin.file(name)
-            filename = METADATA + metadata_filename(name, row.version)
-            data = self._storage.read(filename, row.length)
-            payload = None
-            if data is not None and describe(data).sha256 == row.sha256:
-                payload = renewed_payload(data, row.version, versions[name], self._expires)
-            if payload is None:
-                from_rows.append(name)
-            else:
-                yield name, payload
-        for name in from_rows:
-            targets = origin.targets(name)
-            if name in edits:
-                targets = edits[name].apply(targets)
-            yield name, bin_payload(versions[name], self._expires, targets)
+    ) -> dict[str, RoleFile]:
+        """Make anew each bin that has to be signed."""
+        names = _bin_names(versions)
+        tasks = [self._task(name, versions[name], edits.get(name), origin) for name in names]
+        made = dict(self._made(tasks))
+        left = [task for task in tasks if made[task.name] is None]
+        for task in left:
+            targets = BinEdit(dict(task.put), list(task.drop)).apply(origin.targets(task.name))
+            payload = bin_payload(task.version, task.expires, targets)
+            made |= self._made([task._replace(payload=payload)])
+        return {name: file for name, file in made.items() if file is not None}
+
+    def _task(self, name: str, version: int, edit: BinEdit | None, origin: Origin) -> BinTask:
+        task = BinTask(name, version, self._expires(name), origin.file(name))
+        return task if edit is None else task._replace(put=edit.put, drop=tuple(edit.drop))
+
+    def _made(self, tasks: Sequence[BinTask]) -> Iterator[tuple[str, RoleFile | None]]:
+        return make_all(
+            *(self._storage, self._online, self._warm.workers),
+            *(tasks, len(tasks), self._meanwhile),
+        )
 
     def _listed(self, origin: Origin, offline: Mapping[str, RoleFile]) -> SnapshotList:
         """The entries of the snapshot that is published now."""
@@ -339,3 +370,8 @@ class Publisher:
         data = sign_payload(payload, self._online)
         self._storage.write_numbered(METADATA + metadata_filename(name, version), data)
         return RoleFile(version, *describe(data))
+
+
+def _bin_names(names: Iterable[str]) -> list[str]:
+    """The bins among online roles, sorted."""
+    return sorted({*names} - {SNAPSHOT, TIMESTAMP})

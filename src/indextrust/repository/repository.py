@@ -9,7 +9,8 @@ A folder holds
 * ``incoming/``: unfinished files, emptied whenever an operation begins;
 * ``quarantine/``: what `restore` found and did not want;
 * ``lock``: one operation at a time, across processes;
-* ``queue.key``, ``queue.head``: what vouches for the queue (`indextrust.repository.seal`).
+* ``queue.key``, ``queue.head``: what vouches for the queue (`indextrust.repository.seal`);
+* ``online.log``: each use of the online key (`indextrust.repository.usage`).
 
 Serve ``public/`` alone, and let the server's user write nowhere.
 
@@ -21,64 +22,59 @@ online key is handed in and never stored; no offline key ever comes here.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
-import secrets
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 from securesystemslib.signer import Signer
 
 from indextrust.distribution import DistributionFile
-from indextrust.errors import RepositoryError, StoreError
+from indextrust.errors import RepositoryError
 from indextrust.names import (
-    BINS,
-    SNAPSHOT,
-    TARGETS,
-    TIMESTAMP,
     NormalizedName,
     check_filename,
     project_name,
 )
-from indextrust.repository import audit
 from indextrust.repository.changes import Change, Remove, Yank, yank_reason
+from indextrust.repository.collect import Collector
 from indextrust.repository.disk import storing, sweep
-from indextrust.repository.gate import Gate
-from indextrust.repository.history import history
+from indextrust.repository.expiry import AHEAD
+from indextrust.repository.imports import Importer, Progress
 from indextrust.repository.intake import Intake
 from indextrust.repository.lock import locked
 from indextrust.repository.log import author
 from indextrust.repository.objects import ObjectStore
 from indextrust.repository.offline import (
-    Offline,
-    check_expiry,
     check_online_key,
     check_successor,
     verify,
 )
-from indextrust.repository.plan import LIFETIME, TargetFile, utc
-from indextrust.repository.publish import Publisher, Warm, check_unchanged
+from indextrust.repository.opened import INCOMING, LOCK, OBJECTS, STATE, Clock, utc_now
+from indextrust.repository.origin import Origin
+from indextrust.repository.plan import utc
+from indextrust.repository.publish import check_unchanged
+from indextrust.repository.questions import Questions
 from indextrust.repository.queue import Pending
-from indextrust.repository.restore import Repair
-from indextrust.repository.results import LogEntry, Published, Status
+from indextrust.repository.rebin import begin
+from indextrust.repository.rebuild import rebuild
+from indextrust.repository.results import (
+    Collected,
+    Imported,
+    Published,
+    Rebuilt,
+)
 from indextrust.repository.roles import SignedRoles
 from indextrust.repository.schema import Database
 from indextrust.repository.seal import Seal, key_place, make_key, read_key
-from indextrust.repository.served import highest_versions, targets_served
 from indextrust.repository.state import State
-from indextrust.repository.status import make_status
-from indextrust.repository.storage import FolderStorage
 
 __all__ = ["Repository", "utc_now"]
 
-Clock = Callable[[], datetime]
-"""Tells the time: aware, UTC."""
+WINDOW = 100_000
+"""Files that one publication takes from the queue at most: it holds their documents in memory."""
 
-_STATE, _LOCK, _INCOMING, _OBJECTS = "state.sqlite", "lock", "incoming", "objects"
 _LEFTOVER = re.compile(r"[0-9a-f]{32}|state\.sqlite(-journal)?|queue\.head", re.ASCII)
 _MADE = re.compile(
     r"lock|incoming|objects|queue\.(key|head)|\.queue\.key\.[0-9a-f]{16}\.tmp", re.ASCII
@@ -86,29 +82,12 @@ _MADE = re.compile(
 """What a `create` that was killed may have left in the folder."""
 
 
-def utc_now() -> datetime:
-    """The time, aware, UTC."""
-    return datetime.now(UTC)
-
-
-class Repository:
+class Repository(Questions):
     """An index folder. Made by `create`, found again by `open`.
 
     Methods that change something raise, besides what they name, `StoreError` when the disk
     refuses and `ConflictError` when another process keeps the lock for a minute.
     """
-
-    def __init__(self, folder: Path, state: State, online: Signer | None, clock: Clock) -> None:
-        self.folder = folder
-        self._state = state
-        self._online = online
-        self._clock = clock
-        scratch = folder / _INCOMING
-        self._objects = ObjectStore(folder / _OBJECTS, scratch)
-        self._intake = Intake(state, self._objects)
-        self._storage = FolderStorage(folder / "public", scratch, folder / "quarantine")
-        self._warm = Warm(Gate(self._storage))
-        self._verified: tuple[SignedRoles, Offline] | None = None
 
     @classmethod
     def create(
@@ -120,6 +99,7 @@ class Repository:
         clock: Clock = utc_now,
         queue_key: Path | None = None,
         by: str | None = None,
+        online_log: Path | None = None,
     ) -> Repository:
         """Make a new repository and publish it, empty.
 
@@ -131,6 +111,9 @@ class Repository:
             queue_key: file of the key that vouches for the queue, made if it is not there; None
                 for ``queue.key`` in the folder.
             by: who is named in the log; None for the operating system's user.
+            online_log: file in which each use of the online key is logged
+                (`indextrust.repository.usage`), best where this user can't alter it; None for
+                ``online.log`` in the folder.
 
         Raises:
             KeyFileError: no usable queue key.
@@ -142,19 +125,19 @@ class Repository:
         check_online_key(offline, online)
         with storing(f"write {folder}"):
             folder.mkdir(parents=True, exist_ok=True)
-        with locked(folder / _LOCK):
+        with locked(folder / LOCK):
             others = sorted(name for name in os.listdir(folder) if not _MADE.fullmatch(name))
-            others += _foreign(folder / _INCOMING)
+            others += _foreign(folder / INCOMING)
             if others:
                 raise RepositoryError(f"{folder} is not empty: it has {others[:5]}")
-            sweep(folder / _INCOMING)
-            objects = ObjectStore(folder / _OBJECTS, folder / _INCOMING)
-            _keep_offline(objects, offline)
-            seal = Seal(make_key(key_place(folder, queue_key)), folder, folder / _INCOMING)
+            sweep(folder / INCOMING)
+            objects = ObjectStore(folder / OBJECTS, folder / INCOMING)
+            objects.keep_offline(offline)
+            seal = Seal(make_key(key_place(folder, queue_key)), folder, folder / INCOMING)
             state = State.create(
-                folder / _STATE, folder / _INCOMING, offline, seal, author(by), utc(clock())
+                folder / STATE, folder / INCOMING, offline, seal, author(by), utc(clock())
             )
-            repository = cls(folder, state, online, clock)
+            repository = cls(folder, state, online, clock, online_log)
             repository._publish(Pending((), 0), timedelta(0))
         return repository
 
@@ -167,6 +150,7 @@ class Repository:
         clock: Clock = utc_now,
         queue_key: Path | None = None,
         by: str | None = None,
+        online_log: Path | None = None,
     ) -> Repository:
         """Open a repository.
 
@@ -174,7 +158,7 @@ class Repository:
             folder: its folder.
             online: signer of the online key; None if nothing will be published.
             clock: tells the time, aware, UTC.
-            queue_key, by: as for `create`; the key must be there.
+            queue_key, by, online_log: as for `create`; the key must be there.
 
         Raises:
             KeyFileError: no usable queue key.
@@ -182,19 +166,45 @@ class Repository:
             RepositoryVersionError: made by another version of indextrust.
             StoreError: it can't be read.
         """
-        if not (folder / _STATE).is_file():
-            raise RepositoryError(f"{folder} is no repository: it has no {_STATE}")
-        database = Database(folder / _STATE)  # first: another version may have no queue key
-        seal = Seal(read_key(key_place(folder, queue_key)), folder, folder / _INCOMING)
-        repository = cls(folder, State(database, seal, author(by)), online, clock)
+        if not (folder / STATE).is_file():
+            raise RepositoryError(f"{folder} is no repository: it has no {STATE}")
+        database = Database(folder / STATE)  # first: another version may have no queue key
+        seal = Seal(read_key(key_place(folder, queue_key)), folder, folder / INCOMING)
+        repository = cls(folder, State(database, seal, author(by)), online, clock, online_log)
         if online is not None:
             check_online_key(repository._offline(None), online)
         return repository
 
-    @property
-    def public(self) -> Path:
-        """The folder to serve."""
-        return self._storage.public
+    @classmethod
+    def rebuild(
+        cls,
+        folder: Path,
+        root: bytes,
+        *,
+        clock: Clock = utc_now,
+        queue_key: Path | None = None,
+        by: str | None = None,
+    ) -> Rebuilt:
+        """Make the state anew from the signed metadata in the public folder, and nothing else.
+
+        For when the database is lost or not believed. What no signature covers is lost; the
+        answer says what (`indextrust.repository.rebuild`). The old database is kept. Nothing is
+        signed: `open` and `publish` go on. Compare with a checkpoint first, if there is one.
+
+        Args:
+            folder: of the repository.
+            root: a root file of this index that is trusted, best the first one.
+            clock: tells the time, aware, UTC.
+            queue_key: file of the key that vouches for the queue, made if it is not there.
+            by: as for `create`.
+
+        Raises:
+            RefusedError, UnreachableError: what is served is not what a client of this root would
+                take, but for expiry. Nothing has changed.
+            RepositoryError: no index of this profile is there.
+            KeyFileError: no usable queue key.
+        """
+        return rebuild(folder, root, key_place(folder, queue_key), author(by), clock())
 
     # -- changes -----------------------------------------------------------------------------
 
@@ -220,7 +230,32 @@ class Repository:
         """
         now = utc(self._clock())
         with self._locked():
-            return self._intake.add(paths, upload_time or now, now)
+            return self._intake().add(paths, upload_time or now, now)
+
+    def import_files(
+        self, *paths: Path, progress: Progress = lambda _done, _bytes: None
+    ) -> Imported:
+        """Queue many files whose bytes are elsewhere; all of them, or none.
+
+        They are listed and signed as every other file; the operator serves their bytes himself,
+        and vouches for the digests. What is there already with the same digest stays as it is.
+
+        Args:
+            paths: ``.jsonl`` or ``.csv`` files of rows, PEP 691 pages of another index, or
+                folders of such pages (`indextrust.repository.import_rows`).
+            progress: is told now and then what was done, and the bytes read since the last time.
+
+        Raises:
+            InputError: a row that can't be imported; the message has its file and line.
+            DistributionError: a source that is no regular file.
+            RepositoryError: a file name that is used for other bytes, or a twin of it in other
+                case; likewise.
+        """
+        with self._locked():
+            layout = self._offline(None).layout
+            scratch = self.folder / INCOMING
+            importer = Importer(self._state, self._intake(), scratch, layout, progress)
+            return importer.run(paths, utc(self._clock()))
 
     def remove(self, project: str, filename: str) -> None:
         """Queue the removal of a file.
@@ -258,8 +293,10 @@ class Repository:
     def publish(self) -> Published:
         """Publish what is queued, and complete a publication that was interrupted.
 
-        Only the bins that a change falls into are signed anew, and what has expired already. With
-        nothing queued, interrupted or expired nothing is done, and the answer says so
+        Only the bins that a change falls into are signed anew, and what has expired already. More
+        changes than `WINDOW` are published in as many steps, each a complete snapshot: whoever is
+        cut short has published a prefix of the queue, and the next call goes on. With nothing
+        queued, interrupted or expired nothing is done, and the answer says so
         (`Published.nothing_to_do`): renewing in time is `renew`'s task.
 
         Raises:
@@ -269,13 +306,17 @@ class Repository:
         """
         with self._locked():
             check_unchanged(self._state, self._storage)
-            return self._publish(self._state.queue.pending(), timedelta(0))
+            done = self._publish(self._state.queue.pending(limit=WINDOW), timedelta(0))
+            while (pending := self._state.queue.pending(limit=WINDOW)).changes:
+                check_unchanged(self._state, self._storage)  # hours may have gone by
+                done = done.then(self._publish(pending, timedelta(0)))
+            return done
 
-    def renew(self, within: timedelta = LIFETIME / 2) -> Published | None:
+    def renew(self, within: timedelta = AHEAD) -> Published | None:
         """Sign anew what expires soon: timestamp, snapshot and bins. Publishes no change.
 
-        Call it at least twice in their lifetime of a day. An index that was asleep for weeks is
-        healed by one call.
+        Call it every hour: each time a twelfth of the bins is due (`indextrust.repository.expiry`).
+        An index that was asleep for weeks is healed by one call.
 
         Args:
             within: sign what expires in this time.
@@ -302,8 +343,8 @@ class Repository:
             online: signer of the online key in `roles`.
 
         Raises:
-            RepositoryError: roles that do not follow the current ones, another number of bins,
-                or another online key.
+            RepositoryError: roles that do not follow the current ones, other bins (`rebin` takes
+                those), or another online key.
             SigningError: the signer failed; call `install` or `publish` again.
         """
         with self._locked():
@@ -311,8 +352,36 @@ class Repository:
             offline = verify(roles, current.roots, self._clock())
             check_online_key(offline, online)
             check_successor(current, offline)
-            _keep_offline(self._objects, offline)
+            self._objects.keep_offline(offline)
             return self._start_over(offline, online)
+
+    def rebin(self, roles: SignedRoles, online: Signer) -> Published:
+        """Take new offline roles with another number of bins, and spread all targets over those.
+
+        Clients follow by an ordinary refresh. The old names stay in the snapshots until the online
+        key is replaced. What is queued stays queued. If this is cut short, readers see the old
+        bins, and the next call of this, of `publish` or of `renew` completes it.
+
+        Args:
+            roles: what the ceremony signed (`rotate` with ``bins``), from the root after the
+                current one on.
+            online: signer of the online key in `roles`; the same as before, or a new one.
+
+        Raises:
+            RepositoryError: roles that do not follow the current ones, the same bins, another
+                layout, or a publication that has begun and is not out.
+            AlteredStateError: state and served bins differ: audit, restore, then come again.
+            SigningError: the signer failed; call `rebin` or `publish` again.
+        """
+        with self._locked():
+            check_unchanged(self._state, self._storage)
+            current, now = self._offline(None), self._clock()
+            offline = verify(roles, current.roots, now)
+            check_online_key(offline, online)
+            if offline.roles != current.roles:  # else it has begun already, or is out
+                begin(self._state, self._storage, self._objects, current, offline, utc(now))
+            self._online = online
+            return self._publish(self._begun(), timedelta(0))
 
     def restore(self) -> Published:
         """Bring the public folder back to the state, and sign everything anew.
@@ -329,146 +398,44 @@ class Repository:
         with self._locked():
             return self._start_over(None, self._signer())
 
-    # -- questions ---------------------------------------------------------------------------
+    def collect(self) -> Collected:
+        """Remove what was superseded an hour ago or earlier, and no client can ask for any more.
 
-    def status(self) -> Status:
-        """What is published, and what a person should see to."""
-        return make_status(self._state, self._offline(None).scheme, self._storage, self._clock())
-
-    def projects(self) -> list[NormalizedName]:
-        """All published projects, sorted."""
-        return self._state.projects()
-
-    def files(self, project: str) -> list[DistributionFile]:
-        """The published files of a project, sorted by name.
+        Call it every hour. What readers see stays as it is, roots and private copies stay for
+        ever; publications may come in between. A collection that was cut short is begun again.
 
         Raises:
-            InputError: not a normalised project name.
+            RepositoryError: somebody else wrote the public timestamp; the log or the oldest
+                snapshot in use was altered. Nothing is removed.
         """
-        return list(self._state.files(project_name(project)).values())
-
-    def log(self, project: str | None = None, since: int | None = None) -> Iterator[LogEntry]:
-        """The transaction log, in order: who asked for what, when, and what became of it.
-
-        Every entry is verified before it is given out, and none is left out unnoticed. It takes
-        no lock, and memory is bounded.
-
-        Args:
-            project: normalised name: only what was asked for it; None for all.
-            since: version of a snapshot: only what came after it.
-
-        Raises:
-            InputError: not a normalised project name.
-            AlteredStateError: while it runs, at the first entry that is not as it was written.
-        """
-        name = None if project is None else project_name(project)
-        return history(self._state.queue.log, name, since)
-
-    def signed_roles(self) -> SignedRoles:
-        """The offline roles in force, from the private copies: what the next ceremony starts from.
-
-        Not read from the public folder, where a thief may have put others.
-        """
-        roots = [self._objects.read(sha256) for _, sha256 in sorted(self._state.roots().items())]
-        targets, bins = (self._state.role(name).sha256 for name in (TARGETS, BINS))
-        return SignedRoles(tuple(roots), self._objects.read(targets), self._objects.read(bins))
-
-    def expected_targets(self) -> dict[str, TargetFile]:
-        """The published targets as the state has them: target path to length and SHA-256."""
-        return self._state.targets()
-
-    def published_targets(self) -> dict[str, TargetFile]:
-        """The targets as the served metadata has them, whoever signed it; not verified.
-
-        Raises:
-            RepositoryError: part of the served metadata can't be read. `audit` answers
-                nevertheless.
-        """
-        targets, faults = targets_served(self._storage, self._offline(None).scheme)
-        if faults:
-            raise RepositoryError(f"{self.public}: {'; '.join(faults[:5])}")
-        return targets
-
-    def checkpoint(self) -> dict[str, Any]:
-        """A record of the published targets, as a JSON tree, to be kept off the server."""
-        return audit.checkpoint(self.expected_targets(), utc(self._clock()))
-
-    def audit(self, checkpoint: Mapping[str, Any] | None = None) -> audit.Audit:
-        """Compare the metadata that is served with what should be.
-
-        What is signed for each target is compared, and no target is read: files that were altered
-        or are missing are found by clients, and by `restore`, which hashes them all.
-
-        Args:
-            checkpoint: what is known to be good; None for the state.
-
-        Raises:
-            InputError: not a checkpoint, or one that was altered.
-        """
-        good = self.expected_targets() if checkpoint is None else audit.read_checkpoint(checkpoint)
-        return audit.compare(good, *targets_served(self._storage, self._offline(None).scheme))
+        now, offline = self._clock(), self._offline(None)
+        collector = Collector(self._state, self._storage, self._objects, offline, now)
+        with self._locked():
+            check_unchanged(self._state, self._storage)
+            collector.sweep_metadata()
+        for projects in collector.changed_projects():
+            with self._locked():
+                collector.sweep_targets(projects)
+        with self._locked():
+            collector.sweep_snapshots()
+        return collector.collected
 
     # -- parts -------------------------------------------------------------------------------
 
-    @contextlib.contextmanager
-    def _locked(self) -> Iterator[None]:
-        with locked(self.folder / _LOCK):
-            sweep(self.folder / _INCOMING)
-            self._storage.abandon()
-            try:
-                with self._state.connected():
-                    yield
-            finally:
-                with contextlib.suppress(StoreError):  # the next operation sweeps again
-                    sweep(self.folder / _INCOMING)
+    def _intake(self) -> Intake:
+        return Intake(self._state, self._objects, self._check_published, WINDOW)
 
-    def _signer(self) -> Signer:
-        if self._online is None:
-            raise RepositoryError("publishing needs the online key: open the repository with it")
-        return self._online
-
-    def _offline(self, now: datetime | None) -> Offline:
-        """The offline roles in force, verified once for these bytes; not expired at `now`."""
-        roles = self.signed_roles()
-        if self._verified is None or self._verified[0] != roles:
-            self._verified = (roles, verify(roles, {}, None))
-        offline = self._verified[1]
-        if now is not None:
-            check_expiry(offline, now)
-        return offline
+    def _check_published(
+        self, files: Mapping[NormalizedName, Mapping[str, DistributionFile]]
+    ) -> None:
+        """Refuse files that are not what is published. Raises AlteredStateError."""
+        if self._state.queue.ledger().rebinning is None:  # else no bin has them at the moment
+            known = self._warm.known
+            Origin(self._state, self._storage, self._offline(None), known).documents(files)
 
     def _queue(self, change: Change) -> None:
         with self._locked():
-            self._intake.change(change, utc(self._clock()))
-
-    def _begun(self) -> Pending:
-        """The changes of an interrupted publication: clients may have seen them already."""
-        upto = self._state.queue.interrupted()
-        return Pending((), 0) if upto is None else self._state.queue.pending(upto=upto)
-
-    def _publish(self, pending: Pending, within: timedelta) -> Published:
-        now = self._clock()
-        due = self._state.due(utc(now + within), utc(now + LIFETIME))
-        if not pending.changes and not due:
-            snapshot, timestamp = self._state.role(SNAPSHOT), self._state.role(TIMESTAMP)
-            return Published((), snapshot.version, timestamp.version)
-        offline = self._offline(now)
-        check_online_key(offline, self._signer())
-        publisher = Publisher(
-            self._state, self._storage, self._objects, offline, self._signer(), now, self._warm
-        )
-        return publisher.publish(pending, due)
-
-    def _start_over(self, offline: Offline | None, online: Signer) -> Published:
-        """Number above everything served, repair the public folder, sign everything."""
-        now = utc(self._clock())
-        self._state.start_over(highest_versions(self._storage), offline, now)
-        self._online = online
-        when = now.replace("-", "").replace(":", "")
-        incident = f"{when}-{secrets.token_hex(4)}"
-        repair = Repair(self._state, self._storage, self._objects, self._offline(None), incident)
-        repaired = repair.run()
-        return replace(self._publish(self._begun(), timedelta(0)), repaired=repaired)
+            self._intake().change(change, utc(self._clock()))
 
 
 def _foreign(scratch: Path) -> list[str]:
@@ -477,10 +444,4 @@ def _foreign(scratch: Path) -> list[str]:
         return []
     with storing(f"read {scratch}"):
         names = sorted(os.listdir(scratch))
-    return [f"{_INCOMING}/{name}" for name in names if not _LEFTOVER.fullmatch(name)]
-
-
-def _keep_offline(objects: ObjectStore, offline: Offline) -> None:
-    """Keep the files of the offline roles, as every other object."""
-    for data in (*offline.roots.values(), *(role.data for role in offline.roles.values())):
-        objects.keep_bytes(data)
+    return [f"{INCOMING}/{name}" for name in names if not _LEFTOVER.fullmatch(name)]

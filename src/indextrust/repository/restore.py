@@ -1,5 +1,8 @@
 """Repair: the public folder brought back to what the state says, byte for byte.
 
+First the state is compared with the log and with what was signed last (`origin`): tables that were
+altered put nothing back and set nothing aside.
+
 Everything that should be there is compared by its hash and, where it differs or is missing,
 written again: documents and pages from the state, distribution files from the private object
 store, offline roles from there as well. What does not belong there goes to the quarantine, for
@@ -17,9 +20,10 @@ Left to others: signing anew (`publish`), which has to follow.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
-from indextrust.errors import StoreError
+from indextrust.distribution import DistributionFile
+from indextrust.errors import AlteredStateError, StoreError
 from indextrust.names import (
     BINS,
     ROOT,
@@ -27,16 +31,18 @@ from indextrust.names import (
     TIMESTAMP,
     NormalizedName,
     document_path,
-    file_path,
     hash_prefixed,
+    is_target_path,
     metadata_filename,
-    metadata_path,
 )
 from indextrust.repository.documents import document_bytes, html_index, html_page
 from indextrust.repository.objects import ObjectStore
 from indextrust.repository.offline import Offline
-from indextrust.repository.place import PROJECT_LIST, place_object, place_pages
-from indextrust.repository.plan import TargetFile, describe, page_path
+from indextrust.repository.origin import Origin
+from indextrust.repository.place import PROJECT_LIST, names_of, place_object, place_pages
+from indextrust.repository.plan import TargetFile, describe, page_path, public_files
+from indextrust.repository.provenance import check_project
+from indextrust.repository.rebin import OldBins, old_scheme
 from indextrust.repository.served import METADATA, VERSIONED
 from indextrust.repository.state import State
 from indextrust.repository.storage import FolderStorage
@@ -80,9 +86,12 @@ class Repair:
             The names that were written again or set aside, sorted.
 
         Raises:
+            AlteredStateError: the state does not say what was published; nothing was touched.
             StoreError: a private copy is missing or damaged, or the disk refused.
         """
-        projects = self._state.projects()
+        self._check_roles()
+        projects = self._checked_projects()
+        self._storage.doubt()
         self._strangers("", set(_FOLDERS))
         self._folders(_FOLDERS)
         self._metadata()
@@ -96,15 +105,53 @@ class Repair:
         self._storage.sync()
         return tuple(sorted(self._repaired))
 
+    def _check_roles(self) -> None:
+        """Refuse rows and targets that do not follow from what was published."""
+        offline, ledger = self._offline, self._state.queue.ledger()
+        parts, scheme = (self._state, self._storage), offline.scheme
+        bins = scheme.names()
+        if ledger.rebinning is None:
+            Origin(*parts, offline).check(bins, bins)
+        else:
+            before = old_scheme(self._objects.read(ledger.rebinning))
+            origin = Origin(*parts, offline, before=before)
+            origin.check(bins, ())
+            OldBins(*parts, before, origin.last, ledger, scheme).check_moved()
+
+    def _checked_projects(self) -> list[NormalizedName]:
+        """All projects, whose files say what is signed for their documents."""
+        projects = self._state.projects()
+        documents = self._state.documents()
+        for project in projects:
+            document = self._state.target(document_path(project))
+            check_project(project, self._state.files(project).values(), document)
+            if document is None:
+                raise AlteredStateError(f"the state was altered: no document of project {project}")
+            documents -= 1
+        if documents:
+            raise AlteredStateError(
+                f"the state was altered: {documents} documents of projects that it does not have"
+            )
+        return projects
+
     def _folders(self, names: Iterable[str]) -> None:
         """Set aside what is in the place of a folder, above all a link that leads elsewhere."""
         for name in names:
             if self._storage.is_other(name):
                 self._set_aside(name)
 
-    def _is_wrong(self, name: str, target: TargetFile) -> bool:
-        """Whether `name` must be written again; what is in its place is set aside."""
-        if self._storage.matches(name, target.length, target.sha256):
+    def _is_wrong(self, name: str, expected: TargetFile | str) -> bool:
+        """Whether `name` must be written again; what is in its place is set aside.
+
+        Args:
+            name: of a file.
+            expected: what it should be; or its SHA-256, where no more is recorded.
+        """
+        if isinstance(expected, str):
+            right = self._storage.has_digest(name, expected)
+        else:
+            right = self._storage.matches(name, *expected)
+        if right:
             return False
         self._set_aside(name)
         return True
@@ -124,7 +171,7 @@ class Repair:
         for name in self._storage.listing(folder):
             if name not in expected:
                 path, prefix = f"{folder}/{name}".lstrip("/"), _PREFIXED.fullmatch(name)
-                if not (hashed and prefix and self._storage.keeps_its_name(path, prefix[1])):
+                if not (hashed and prefix and self._storage.has_digest(path, prefix[1])):
                     self._set_aside(path)
 
     def _metadata(self) -> None:
@@ -141,6 +188,7 @@ class Repair:
         for name in (TARGETS, BINS):
             role = self._offline.roles[name]
             ours[metadata_filename(name, role.version)] = role.data
+        rows |= self._state.retired()
         used = {name: rows[name].allotted for name in rows if name != TIMESTAMP}
         for name in self._storage.listing("metadata"):
             match = VERSIONED.fullmatch(name)
@@ -163,16 +211,26 @@ class Repair:
         expected[page_path(project)] = describe(page)
         if [name for name, target in expected.items() if self._is_wrong(name, target)]:
             place_pages(self._storage, project, document, page)
-        paths = [file_path(project, file.filename) for file in files.values()]
-        paths += [metadata_path(project, f.filename) for f in files.values() if f.metadata_sha256]
         names = set(expected)
-        for path in paths:
-            if (signed := self._state.target(path)) is None:
-                raise StoreError(f"the state is damaged: it lists {path}, and no target of it")
-            pair = (hash_prefixed(path, signed.sha256), path)
-            names.update(pair)
-            if [name for name in pair if self._is_wrong(name, signed)]:
-                place_object(self._storage, self._objects, path, signed.sha256)
+        elsewhere = self._state.elsewhere(project)
+        for file in files.values():
+            names.update(self._file(file, file.filename in elsewhere))
         for folder in (f"simple/{project}", f"files/{project}"):
             own = {name.rpartition("/")[2] for name in names if name.startswith(f"{folder}/")}
-            self._strangers(folder, own, hashed=True)
+            hashed = is_target_path(f"{folder}/x", self._offline.layout)
+            self._strangers(folder, own, hashed=hashed)
+
+    def _file(self, file: DistributionFile, elsewhere: bool) -> Iterator[str]:
+        """Repair a distribution file and its core metadata; gives the names of both.
+
+        What the operator serves himself is left alone, also if he does so from this folder.
+        """
+        layout = self._offline.layout
+        for path, sha256 in public_files(file).items():
+            names = names_of(path, sha256, layout)
+            signed = self._state.target(path)
+            if signed is None and is_target_path(path, layout):
+                raise StoreError(f"the state is damaged: it lists {path}, and no target of it")
+            if not elsewhere and [n for n in names if self._is_wrong(n, signed or sha256)]:
+                place_object(self._storage, self._objects, path, sha256, layout)
+            yield from names

@@ -4,10 +4,38 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 
-from indextrust.names import ROOT, SNAPSHOT, TARGETS, TIMESTAMP
+from indextrust.names import ROOT, SNAPSHOT, TARGETS, TIMESTAMP, Layout
 
-__all__ = ["LogEntry", "Published", "RoleStatus", "Status"]
+__all__ = [
+    "Checked",
+    "Collected",
+    "Difference",
+    "KeyUses",
+    "LogEntry",
+    "Published",
+    "Rebuilt",
+    "RoleStatus",
+    "Status",
+]
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What an import did.
+
+    Args:
+        files: files that were queued.
+        projects: projects that they belong to.
+        present: files that were there already, and stay as they are.
+        left_out: files on pages that no installer takes.
+    """
+
+    files: int
+    projects: int
+    present: int
+    left_out: int
 
 
 @dataclass(frozen=True)
@@ -22,6 +50,9 @@ class Published:
         removed: files listed no more.
         changed: files that were yanked, or whose yank was taken back.
         repaired: files in the public folder that were not as they should be, and are again.
+        lost: entries of the log that are lost, because an operator restored from an older copy of
+            the state; None if nobody can tell how many.
+        warnings: what a person should look at: a clock that is behind.
     """
 
     signed: tuple[str, ...] = field(repr=False)
@@ -31,6 +62,22 @@ class Published:
     removed: int = 0
     changed: int = 0
     repaired: tuple[str, ...] = ()
+    lost: int | None = 0
+    warnings: tuple[str, ...] = ()
+
+    def then(self, later: Published) -> Published:
+        """What this publication and a later one did together."""
+        return Published(
+            tuple(sorted({*self.signed, *later.signed})),
+            later.snapshot_version,
+            later.timestamp_version,
+            added=self.added + later.added,
+            removed=self.removed + later.removed,
+            changed=self.changed + later.changed,
+            repaired=(*self.repaired, *later.repaired),
+            lost=self.lost,
+            warnings=tuple(dict.fromkeys((*self.warnings, *later.warnings))),
+        )
 
     @property
     def bins(self) -> tuple[str, ...]:
@@ -59,26 +106,53 @@ class RoleStatus:
 
 
 @dataclass(frozen=True)
+class KeyUses:
+    """How often the online key was used: once for each publication.
+
+    Args:
+        place: file of its log.
+        size: bytes of it.
+        count: uses in all.
+        last_day: uses in the 24 hours before now.
+        last_week: uses in the 7 days before now.
+        last: when it was used last, ``YYYY-MM-DDTHH:MM:SSZ``; None if never.
+    """
+
+    place: str
+    size: int
+    count: int
+    last_day: int
+    last_week: int
+    last: str | None
+
+
+@dataclass(frozen=True)
 class Status:
     """What the repository holds, and what it needs.
 
     Args:
         roles: root, targets, bins, snapshot, timestamp, and the bin that expires first.
         bins: number of bins.
+        layout: what is a target.
+        retired: bins out of use that are listed until the online key is replaced.
         projects: published projects.
         files: published distribution files.
         queued: changes that wait for `publish`.
         interrupted: a publication was begun and not finished; the next one completes it.
         warnings: what a person should know, one sentence each.
+        uses: of the online key; None if its log is not as it was written, which is a warning.
     """
 
     roles: tuple[RoleStatus, ...]
     bins: int
+    layout: Layout
+    retired: int
     projects: int
     files: int
     queued: int
     interrupted: bool
     warnings: tuple[str, ...]
+    uses: KeyUses | None = None
 
     def role(self, name: str) -> RoleStatus:
         """One of the roles, by name."""
@@ -113,10 +187,11 @@ class LogEntry:
         number: its place in the order; the first is 1, and none is left out.
         time: when, ``YYYY-MM-DDTHH:MM:SSZ``.
         who: the user, or the name that a service gave.
-        what: ``add``, ``remove``, ``yank`` or ``unyank`` of a file was asked for; ``begin`` or
-            ``publish``: a publication began, or is out; ``create``: of the repository;
-            ``restore``: by `Repository.restore` or `Repository.install`.
-        project: of the file.
+        what: ``add``, ``remove``, ``yank`` or ``unyank`` of a file was asked for, or ``import`` of
+            many; ``begin`` or ``publish``: a publication began, or is out; ``create``: of the
+            repository; ``restore``: by `Repository.restore` or `Repository.install`; ``rebin``: by
+            `Repository.rebin`.
+        project: of the file, or files.
         filename: the file's own name.
         sha256: of a file that was added.
         reason: of a yank.
@@ -124,6 +199,8 @@ class LogEntry:
             in; None while a change waits.
         snapshot: version of the snapshot in which it is published.
         timestamp: version of the timestamp, likewise.
+        files: how many files were imported.
+        lost: how many entries before a ``restore`` are lost; None if nobody can tell.
     """
 
     number: int
@@ -137,3 +214,97 @@ class LogEntry:
     publication: int | None = None
     snapshot: int | None = None
     timestamp: int | None = None
+    files: int | None = None
+    lost: int | None = None
+
+
+@dataclass(frozen=True)
+class Collected:
+    """What a collection removed.
+
+    Args:
+        metadata: metadata files.
+        targets: hash-prefixed names of targets.
+        oldest_snapshot: version of the oldest snapshot that clients may still be reading.
+    """
+
+    metadata: int
+    targets: int
+    oldest_snapshot: int
+
+
+@dataclass(frozen=True)
+class Rebuilt:
+    """What a state was made of that was made anew, and what is lost.
+
+    Args:
+        snapshot_version: of the set that it was made from.
+        timestamp_version: likewise.
+        projects: how many there are.
+        files: distribution files.
+        lost_changes: changes that were queued and not published; None if nobody can tell.
+        taken_over: names of removed files that were taken over from the old database, so that
+            they are not used for other bytes; None if not all of it could be read.
+        expired: top-level roles that have expired: a later set may be withheld, or none was
+            signed.
+        missing: files and core metadata without a private copy. They can't be restored, and count
+            as served by the operator himself.
+        faults: what is signed and makes no sense together; nothing of it was invented.
+        named: both, one sentence each, up to 100 of a kind.
+        aside: where the old database is kept; None if there was none.
+    """
+
+    snapshot_version: int
+    timestamp_version: int
+    projects: int
+    files: int
+    lost_changes: int | None
+    taken_over: int | None
+    expired: tuple[str, ...]
+    missing: int
+    faults: int
+    named: tuple[str, ...] = field(repr=False)
+    aside: Path | None
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One thing that is not as it should be.
+
+    Args:
+        kind: ``log``, ``state``, ``metadata``, ``public`` or ``private``: where it was found.
+        where: a role, a file below the public folder, a target path, a project.
+        what: what was expected and what was there, in one sentence.
+    """
+
+    kind: str
+    where: str
+    what: str
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What a comparison of state, signed metadata, log and stored files found.
+
+    Args:
+        entries: of the log, all verified.
+        bins: verified as a client does, and compared with the state.
+        projects: whose documents, pages and files were compared.
+        files: that were read and hashed, public and private.
+        size: their bytes.
+        count: of the differences.
+        differences: the first of them.
+    """
+
+    entries: int
+    bins: int
+    projects: int
+    files: int
+    size: int
+    count: int
+    differences: tuple[Difference, ...] = field(repr=False)
+
+    @property
+    def clean(self) -> bool:
+        """Whether all is as it should be."""
+        return self.count == 0

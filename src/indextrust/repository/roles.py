@@ -11,13 +11,16 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from indextrust.errors import InputError
+from indextrust.errors import InputError, StoreError
 from indextrust.names import BINS, ROOT, TARGETS, metadata_filename
-from indextrust.repository.disk import storing, write_new
+from indextrust.repository.disk import read_bounded, storing, write_new
 
 __all__ = ["SignedRoles"]
 
 _ROLE_FILE = re.compile(r"([1-9][0-9]{0,8})\.(root|targets|bins)\.json", re.ASCII)
+
+
+_MAX_BYTES = 5_000_000  # what clients take of targets and bins
 
 
 @dataclass(frozen=True)
@@ -76,10 +79,20 @@ class SignedRoles:
                 if not versions:
                     raise InputError(f"{folder} has no N.{role}.json")
             return cls(
-                tuple(path.read_bytes() for _, path in sorted(found[ROOT].items())),
-                found[TARGETS][max(found[TARGETS])].read_bytes(),
-                found[BINS][max(found[BINS])].read_bytes(),
+                tuple(_read(path) for _, path in sorted(found[ROOT].items())),
+                _read(found[TARGETS][max(found[TARGETS])]),
+                _read(found[BINS][max(found[BINS])]),
             )
+
+
+def _read(path: Path) -> bytes:
+    """A small regular file. Raises StoreError: it is something else (a stick may hold anything)."""
+    data = read_bounded(path, _MAX_BYTES)
+    if data is None:
+        raise StoreError(
+            f"can't read {path}: expected a regular file of at most {_MAX_BYTES} bytes"
+        )
+    return data
 
 
 def _version(data: bytes) -> int:

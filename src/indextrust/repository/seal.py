@@ -7,7 +7,8 @@ database that was put back as a whole to an older copy of itself is told from th
 
 The head is written after the database, so a crash leaves it behind and never ahead: entries
 beyond the head are taken if their HMACs are right, for only the key can have made them. What
-the head names must be there.
+the head names must be there. When a publication begins, the head is written before any of its
+files: who then takes the entry back out of the database can't have its numbers used again.
 
 By default the key is ``queue.key`` in the repository folder, beside the database and never below
 ``public/``. That separates it from whoever writes the database through SQL, and from copies of
@@ -20,17 +21,17 @@ Source: RFC 2104 (HMAC), FIPS 180-4 (SHA-256).
 from __future__ import annotations
 
 import hmac
+import json
 import os
 import re
 import secrets
-from json.encoder import encode_basestring_ascii as _quote
 from pathlib import Path
 from typing import NamedTuple
 
 from indextrust.errors import InputError, KeyFileError
 from indextrust.repository.disk import storing
 from indextrust.repository.durable import fsync_folder
-from indextrust.repository.keys import create_file, read_file
+from indextrust.repository.key_files import create_file, read_file
 from indextrust.repository.plan import RoleFile
 
 __all__ = ["HEAD", "KEY", "Head", "Seal", "key_place", "make_key", "read_key"]
@@ -42,6 +43,7 @@ HEAD = "queue.head"
 """Name of the head's file in the repository folder."""
 
 _KEY_SIZE = 32
+_array = json.JSONEncoder(separators=(",", ":")).encode
 _TYPES = {int, str, type(None)}
 _HEAD = re.compile(r"([1-9][0-9]{0,17}) ([0-9a-f]{64})\n", re.ASCII)
 _MAX_HEAD = 100
@@ -116,11 +118,7 @@ class Seal:
             fields: all that the entry says, in a fixed order. Their JSON array is
                 authenticated, so that nothing can move from one field into the next.
         """
-        values = [
-            _quote(value) if isinstance(value, str) else "null" if value is None else str(value)
-            for value in (previous, *fields)
-        ]
-        message = f"[{','.join(values)}]".encode("ascii")
+        message = _array([previous, *fields]).encode("ascii")
         return hmac.digest(self._key, message, "sha256").hex()
 
     def matches(self, mac: object, previous: object, fields: tuple[object, ...]) -> bool:
@@ -157,6 +155,16 @@ class Seal:
         Raises:
             StoreError: it can't be written.
         """
+        self.put(head)
+        with storing(f"write {self.path}"):
+            fsync_folder(self.path.parent)
+
+    def put(self, head: Head) -> None:
+        """Write the head; a power failure may leave the old one, until its folder is fsynced.
+
+        Raises:
+            StoreError: it can't be written.
+        """
         fresh = self._scratch / HEAD
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
         with storing(f"write {self.path}"):
@@ -165,4 +173,3 @@ class Seal:
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(fresh, self.path)
-            fsync_folder(self.path.parent)

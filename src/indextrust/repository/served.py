@@ -12,7 +12,14 @@ import re
 from typing import Any
 
 from indextrust.distribution import SHA256_HEX
-from indextrust.names import SNAPSHOT, TIMESTAMP, BinScheme, metadata_filename
+from indextrust.names import (
+    SNAPSHOT,
+    TIMESTAMP,
+    BinScheme,
+    Layout,
+    is_target_path,
+    metadata_filename,
+)
 from indextrust.repository.plan import TargetFile
 from indextrust.repository.storage import FolderStorage
 
@@ -107,13 +114,14 @@ def highest_versions(storage: FolderStorage) -> dict[str, int]:
 
 
 def targets_served(
-    storage: FolderStorage, scheme: BinScheme
+    storage: FolderStorage, scheme: BinScheme, layout: Layout
 ) -> tuple[dict[str, TargetFile], tuple[str, ...]]:
     """The targets that a client would find, walking timestamp, snapshot and bins.
 
     Args:
         storage: the public folder.
         scheme: the bins; an entry in another bin than its path falls into is no target.
+        layout: what targets hands to the bins; an entry of another path is no target either.
 
     Returns:
         Target path to what is signed for it, and what could not be read, one sentence each; of
@@ -135,7 +143,7 @@ def targets_served(
         odd: list[str] = []
         for path, entry in entries.items():
             target = _target(entry)
-            if target is None or not _belongs(path, name, scheme):
+            if target is None or not _belongs(path, name, scheme, layout):
                 odd.append(f"{name}: no client follows its entry of {path[:200]!r}")
             else:
                 targets[path] = target
@@ -145,9 +153,9 @@ def targets_served(
     return targets, tuple(faults)
 
 
-def _belongs(path: str, name: str, scheme: BinScheme) -> bool:
+def _belongs(path: str, name: str, scheme: BinScheme, layout: Layout) -> bool:
     try:
-        return scheme.bin_of(path) == name
+        return is_target_path(path, layout) and scheme.bin_of(path) == name
     except UnicodeEncodeError:  # JSON can spell lone surrogates
         return False
 

@@ -3,15 +3,18 @@
 `sign_role` turns the ``signed`` part of a role into the bytes of its metadata file, and
 `sign_payload` does so for one that is encoded already. Both verify every signature with the
 signer's own public key before they return: a signer that is broken, or holds another key than it
-says, stops the publication instead of being published.
+says, stops the publication instead of being published. (Of bins that another process signs with a
+key in memory, the gate verifies the signatures, and it is not done twice.)
 
 One signature after the other: with keys in memory threads gain nothing (`cryptography` holds
-Python's lock while it signs: measured), and whether a device takes several requests at a time is
-not known here.
+Python's lock while it signs: measured), but processes do (`indextrust.repository.workers`);
+whether a device takes several requests at a time is not known here. A signer that is not a key
+in memory (a device, a service, somebody's own class) has `SECONDS` for each signature: one that
+hangs must not keep the lock for ever.
 
 Left to others: whether the signers are the ones the role's delegation asks for, and enough of
-them (`indextrust.ceremony` for the offline roles, the publisher for the online ones); key files
-(`indextrust.repository.keys`).
+them (`indextrust.ceremony` for the offline roles, the publisher for the online ones); where the
+private keys are (`indextrust.repository.signers`).
 
 Source: TUF specification 4.2 (the envelope).
 """
@@ -19,22 +22,28 @@ Source: TUF specification 4.2 (the envelope).
 from __future__ import annotations
 
 import json
+import re
+import threading
 from collections.abc import Sequence
-from pathlib import Path
+from json.encoder import encode_basestring_ascii as _quote
 from typing import Any
 
 from securesystemslib.exceptions import UnverifiedSignatureError
-from securesystemslib.signer import Key, SecretsHandler, Signature, Signer
+from securesystemslib.signer import CryptoSigner, Signature, Signer
 
 from indextrust.canonical import canonical
-from indextrust.errors import InputError, PassphraseError, SigningError
+from indextrust.errors import InputError, SigningError
 from indextrust.repository.encode import Payload
-from indextrust.repository.keys import check_pair, load_signer
 
-__all__ = ["FILE_SCHEME", "load_online", "sign_payload", "sign_role"]
+__all__ = ["SECONDS", "opened", "sign_payload", "sign_role"]
 
-FILE_SCHEME = "file2"
-"""URI scheme of a key file: securesystemslib's own name for it."""
+SECONDS = 60.0
+"""How long a device or service may take for one signature."""
+
+_STRING = rb'("(?:[^"\\]|\\.)*")'
+_ENVELOPE = re.compile(
+    rb'\{"signatures":\[\{"keyid":%b,"sig":%b\}\],"signed":' % (_STRING, _STRING)
+)
 
 
 def sign_role(signed: dict[str, Any], signers: Sequence[Signer]) -> bytes:
@@ -73,69 +82,73 @@ def sign_role(signed: dict[str, Any], signers: Sequence[Signer]) -> bytes:
     return text.encode("utf-8")
 
 
-def sign_payload(payload: Payload, signer: Signer) -> bytes:
+def sign_payload(payload: Payload, signer: Signer, *, verified: bool = True) -> bytes:
     """Sign what is encoded already: the same bytes as `sign_role` of its tree with one signer.
+
+    Args:
+        payload: what is signed.
+        signer: of the online key.
+        verified: False only where the signature is verified before anybody sees it, by `gate`.
 
     Raises:
         SigningError: as `sign_role`.
     """
-    signature = _signature(signer, payload)
-    entry = json.dumps(
-        {"keyid": signature.keyid, "sig": signature.signature}, separators=(",", ":")
-    )
-    return b'{"signatures":[%b],"signed":%b}' % (entry.encode("utf-8"), payload)
+    signature = _signature(signer, payload, verified=verified)
+    entry = f'{{"keyid":{_quote(signature.keyid)},"sig":{_quote(signature.signature)}}}'
+    return b'{"signatures":[%b],"signed":%b}' % (entry.encode("ascii"), payload)
 
 
-def load_online(uri: str, public_key: Key, secrets_handler: SecretsHandler | None = None) -> Signer:
-    """Load the signer of an online key by its securesystemslib URI.
-
-    ``file2:PATH`` is a passphrase-encrypted key file, loaded by `keys.load_signer`
-    (securesystemslib's own loader takes unencrypted files only); its passphrase is asked of
-    `secrets_handler` under the name ``passphrase``. All that follows the colon is the path, and
-    ``CRYPTO_SIGNER_PATH_PREFIX`` is not looked at: the environment shall not choose the key.
-    Every other scheme (``hsm:``, ``gcpkms:``, ``hv:``, ...) is securesystemslib's.
-
-    Args:
-        uri: where the private key is.
-        public_key: its public half, as the root lists it.
-        secrets_handler: gets the name of a secret, returns it; None if no secret is needed.
+def opened(data: bytes) -> tuple[Signature, bytes]:
+    """The signature in what `sign_payload` wrote, and the bytes that it is of.
 
     Raises:
-        InputError: a URI of no known scheme, or one its scheme can't use.
-        KeyFileError: a key file that can't be used, or that holds another key.
-        PassphraseError: a wrong passphrase, or nobody to ask for it.
-        SigningError: the service or device behind the URI failed.
+        SigningError: not of that form.
     """
-    scheme, _, path = uri.partition(":")
-    if scheme == FILE_SCHEME:
-        if secrets_handler is None:
-            raise PassphraseError(f"{path}: a passphrase is needed, and there is nobody to ask")
-        signer = load_signer(Path(path), secrets_handler("passphrase"))
-        check_pair(signer.public_key, public_key, path)
-        return signer
-    try:
-        return Signer.from_priv_key_uri(uri, public_key, secrets_handler)
-    except ValueError as error:
-        raise InputError(f"can't use the key URI {uri!r}: {error}") from error
-    except Exception as error:  # securesystemslib: "signer implementations may raise" anything
-        raise SigningError(
-            f"the signer at {uri!r} could not be loaded: {type(error).__name__}: {error}"
-        ) from error
+    match = _ENVELOPE.match(data)
+    if match is None:
+        raise SigningError(f"not a file that was signed here: {data[:100]!r}")
+    keyid, signature = (part.decode("ascii") for part in match.groups())
+    return Signature(json.loads(keyid), json.loads(signature)), data[match.end() : -1]
 
 
-def _signature(signer: Signer, payload: bytes) -> Signature:
-    """One signature, verified. Raises SigningError."""
+def _signature(signer: Signer, payload: bytes, *, verified: bool = True) -> Signature:
+    """One signature. Raises SigningError."""
     key = signer.public_key
     try:
-        signature = signer.sign(payload)
-    except Exception as error:  # as above
+        signature = _asked(signer, payload)
+    except Exception as error:  # securesystemslib: "signer implementations may raise" anything
         raise SigningError(
             f"the signer of key {key.keyid} failed: {type(error).__name__}: {error}"
         ) from error
     try:
-        key.verify_signature(signature, payload)
+        if verified:
+            key.verify_signature(signature, payload)
     except UnverifiedSignatureError as error:
         raise SigningError(
             f"the signer of key {key.keyid} gave a signature that its public key does not verify"
         ) from error
     return signature
+
+
+def _asked(signer: Signer, payload: bytes) -> Signature:
+    """What the signer answers. Raises TimeoutError, or whatever the signer raises."""
+    if isinstance(signer, CryptoSigner):
+        return signer.sign(payload)
+    answers: list[Signature] = []
+    failures: list[Exception] = []
+
+    def ask() -> None:
+        try:
+            answers.append(signer.sign(payload))
+        except Exception as error:
+            failures.append(error)
+
+    # A call into a device can't be taken back: the thread is left to itself.
+    thread = threading.Thread(target=ask, name="signer", daemon=True)
+    thread.start()
+    thread.join(SECONDS)
+    if failures:
+        raise failures[0]
+    if not answers:
+        raise TimeoutError(f"no signature within {SECONDS:g} seconds")
+    return answers[0]

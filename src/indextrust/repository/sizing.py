@@ -30,10 +30,10 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from indextrust.errors import InputError
-from indextrust.names import BINS, ROOT, TARGETS, BinScheme
+from indextrust.names import BINS, ROOT, TARGETS, BinScheme, Layout
 from indextrust.repository.plan import LIFETIME
 from indextrust.repository.samples import (
     WHEEL_SHARE,
@@ -48,23 +48,18 @@ from indextrust.repository.samples import (
 )
 
 __all__ = [
-    "LAYOUTS",
     "MOST_FILES",
     "RENEWALS_PER_DAY",
     "Bins",
     "Cost",
     "Download",
     "Index",
-    "Layout",
     "OfflineFiles",
     "Shape",
     "Sizes",
     "occupancy",
     "sizes",
 ]
-
-Layout = Literal["pep458", "projects"]
-LAYOUTS: tuple[Layout, Layout] = ("pep458", "projects")
 
 OfflineFiles = Callable[[BinScheme], Mapping[str, bytes]]
 """Gives the files of root, targets and bins, by role name, for bins of this scheme."""

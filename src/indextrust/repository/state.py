@@ -27,7 +27,7 @@ from typing import NamedTuple
 import sqlalchemy as sa
 
 from indextrust.distribution import DistributionFile
-from indextrust.errors import StoreError
+from indextrust.errors import AlteredStateError, StoreError
 from indextrust.names import (
     BINS,
     ROOT,
@@ -36,7 +36,7 @@ from indextrust.names import (
     TIMESTAMP,
     NormalizedName,
 )
-from indextrust.repository import bulk, schema
+from indextrust.repository import bulk, retired, schema
 from indextrust.repository.durable import fsync_folder
 from indextrust.repository.log import Log
 from indextrust.repository.offline import Offline
@@ -46,7 +46,7 @@ from indextrust.repository.queue import Queue
 from indextrust.repository.schema import Database
 from indextrust.repository.seal import Seal
 
-__all__ = ["Allotted", "Counts", "RoleRow", "State"]
+__all__ = ["Counts", "RoleRow", "State"]
 
 _OFFLINE = (ROOT, TARGETS, BINS)
 _BINS_AT_A_TIME = 128
@@ -62,18 +62,12 @@ class RoleRow(NamedTuple):
     sha256: str
     expires: str
     mac: str = ""
+    entries: str = ""
 
     @property
     def file(self) -> RoleFile:
         """What a snapshot says of it."""
-        return RoleFile(self.version, self.length, self.sha256)
-
-
-class Allotted(NamedTuple):
-    """A publication that has begun: its number, and the new version of each role in it."""
-
-    publication: int
-    versions: dict[str, int]
+        return RoleFile(self.version, self.length, self.sha256, self.entries)
 
 
 class Counts(NamedTuple):
@@ -90,12 +84,16 @@ class State:
         database: made by `create`.
         seal: key and head of its log.
         who: is named in the log.
+
+    Attributes:
+        folder: where the head of the log lies.
     """
 
     def __init__(self, database: Database, seal: Seal, who: str) -> None:
         self._begin = database.begin
         self.connected = database.connected
         self._seal = seal
+        self.folder = seal.path.parent
         self.queue = Queue(self._begin, Log(self._begin, seal, who))
 
     @classmethod
@@ -143,10 +141,19 @@ class State:
 
     def recorded(self, names: Iterable[str]) -> dict[str, Recorded]:
         """What the rows of these roles say, for `provenance.check_rows`."""
-        return {
-            name: Recorded(row.file, row.allotted, self._seal.vouches(name, row.file, row.mac))
-            for name, row in self.roles(names).items()
-        }
+        return self._recorded(self.roles(names))
+
+    def recorded_bins(self, names: Iterable[str]) -> dict[str, Recorded]:
+        """The same of these bins, also where they are out of use (`retired`)."""
+        names = list(names)
+        old = self.retired().items()
+        return self._recorded({n: row for n, row in old if n in set(names)} | self.roles(names))
+
+    def retired(self, keyid: str | None = None) -> dict[str, RoleRow]:
+        """Bins out of use: those that a snapshot under this key has to list, or (None) all."""
+        with self._begin() as db:
+            rows = retired.rows(db, keyid)
+        return {row["name"]: RoleRow(expires=schema.NEVER, **row) for row in rows}
 
     def role(self, name: str) -> RoleRow:
         """One role."""
@@ -192,6 +199,18 @@ class State:
         with self._begin() as db:
             return bulk.files_of(db, projects)
 
+    def recorded_files(
+        self, projects: Iterable[NormalizedName]
+    ) -> dict[NormalizedName, dict[str, DistributionFile]]:
+        """As `files_of`, but with fields of any form: for `provenance.check_project`."""
+        with self._begin() as db:
+            return bulk.files_of(db, projects, bulk.unchecked)
+
+    def elsewhere(self, project: NormalizedName) -> set[str]:
+        """Names of the published files of a project whose bytes the operator serves himself."""
+        with self._begin() as db:
+            return bulk.elsewhere(db, project)
+
     def target(self, path: str) -> TargetFile | None:
         """What is signed for a target path."""
         return self.targets_at([path]).get(path)
@@ -208,6 +227,13 @@ class State:
                 found = bulk.targets_of(db, piece)
             yield from found.items()
 
+    def entries(self, names: Iterable[str]) -> Iterator[tuple[str, bytes]]:
+        """The same as the entries of each bin's file, a few bins at a time in memory."""
+        for piece in bulk.pieces(names, _BINS_AT_A_TIME):
+            with self._begin() as db:
+                found = bulk.entries_of(db, piece)
+            yield from found.items()
+
     def targets(self) -> dict[str, TargetFile]:
         """What is signed for every target path."""
         columns = schema.targets.c
@@ -215,12 +241,21 @@ class State:
         with self._begin() as db:
             return {row.path: TargetFile(*row[1:]) for row in db.execute(query)}
 
+    def documents(self) -> int:
+        """How many targets are documents of projects."""
+        path = schema.targets.c.path
+        query = sa.select(sa.func.count()).where((path >= "simple/") & (path < "simple0"))
+        with self._begin() as db:
+            return db.scalar(query) or 0
+
     def used(self, filename: str) -> tuple[str, str] | None:
         """The file name, in its own spelling, and the digest that ever were used for it."""
-        query = sa.select(schema.used.c.filename, schema.used.c.sha256)
+        return self.used_of([filename]).get(filename.lower())
+
+    def used_of(self, filenames: Iterable[str]) -> dict[str, tuple[str, str]]:
+        """The same for many file names, by the name in lower case."""
         with self._begin() as db:
-            row = db.execute(query.where(schema.used.c.folded == filename.lower())).one_or_none()
-            return None if row is None else (row.filename, row.sha256)
+            return bulk.used(db, filenames)
 
     def counts(self) -> Counts:
         """How many projects and files there are."""
@@ -229,32 +264,55 @@ class State:
             counts = [db.scalar(sa.select(sa.func.count()).select_from(t)) or 0 for t in tables]
             return Counts(*counts)
 
+    def bins_with_targets(self) -> Iterator[str]:
+        """Names of the bins that targets are said to be in, a few at a time."""
+        return bulk.distinct(self._begin, schema.targets.c.bin)
+
+    def projects_with_files(self) -> Iterator[str]:
+        """Names of the projects that files are said to be of, a few at a time."""
+        return bulk.distinct(self._begin, schema.files.c.project)
+
     # -- publication -------------------------------------------------------------------------
 
     def allot(
-        self, names: Iterable[str], files: Iterable[DistributionFile], last: int, now: str
-    ) -> Allotted:
+        self,
+        numbers: Mapping[str, int],
+        files: Iterable[DistributionFile],
+        last: int,
+        now: str,
+    ) -> int:
         """Begin a publication: use up version numbers and file names, before anything is written.
 
+        The names in `folder` have to be made durable before readers see one of the numbers.
+
         Args:
-            names: roles to be signed.
+            numbers: the new version of each role to be signed; never used before.
             files: distribution files that will be listed anew.
             last: number of the last queue row in the publication.
             now: the time.
 
+        Returns:
+            The publication's number.
+
         Raises:
             RepositoryError: a file name stands for other bytes: the queue was altered.
+            AlteredStateError: a role has no row, or does not keep its number.
         """
-        names = sorted(names)
-        bound = [{"role": name} for name in names]
+        bound = [{"role": name, "number": number} for name, number in sorted(numbers.items())]
         with self._begin() as db:
             bulk.use(db, files)
-            more = schema.roles.update().where(schema.roles.c.name == sa.bindparam("role"))
             if bound:
-                db.execute(more.values(allotted=schema.roles.c.allotted + 1), bound)
-            versions = {name: row.allotted for name, row in _roles(db, names).items()}
-            publication = self.queue.begin(db, last, versions, now)
-        return Allotted(publication, versions)
+                row = schema.roles.update().where(schema.roles.c.name == sa.bindparam("role"))
+                db.execute(row.values(allotted=sa.bindparam("number")), bound)
+            kept = {name: row.allotted for name, row in _roles(db, numbers).items()}
+            if odd := sorted(name for name in numbers if kept.get(name) != numbers[name]):
+                raise AlteredStateError(
+                    f"the state was altered: role {odd[0]} does not keep the number "
+                    f"{numbers[odd[0]]}: it has {kept.get(odd[0])}; nothing is signed"
+                )
+            head = self.queue.begin(db, last, numbers, now)
+        self.queue.log.put(head)
+        return head.number
 
     def finish(
         self,
@@ -263,6 +321,7 @@ class State:
         plans: Collection[ProjectPlan],
         bin_of: Callable[[str], str],
         now: str,
+        listed: str | None = None,
     ) -> None:
         """End a publication: everything in it is out and durable.
 
@@ -272,6 +331,7 @@ class State:
             plans: what happened to the projects.
             bin_of: gives the bin of a target path.
             now: the time.
+            listed: digest of what the new snapshot lists of bins (`SnapshotList.digest`).
         """
         with self._begin() as db:
             rows = [
@@ -288,31 +348,70 @@ class State:
                 db.execute(update, rows)
             bulk.store(db, plans, bin_of)
             files = {name: file for name, (file, _) in signed.items()}
-            head = self.queue.end(db, publication, files, now)
+            head = self.queue.end(db, publication, files, listed, now)
         self.queue.log.keep(head)
 
-    def start_over(self, highest: Mapping[str, int], offline: Offline | None, now: str) -> None:
+    def rebin(self, current: Offline, offline: Offline, now: str) -> None:
+        """Adopt offline roles with other bins: from here on a re-binning has begun.
+
+        Args:
+            current: in force until now.
+            offline: from now on.
+            now: the time.
+
+        Raises:
+            AlteredStateError: the log was altered.
+        """
+        with self._begin() as db:
+            names = current.scheme.names(), offline.scheme.names()
+            retired.exchange(db, *names, current.online_keyid)
+            retired.move(db, offline.scheme.bin_of)
+            _adopt(db, offline)
+            before, after = (describe(one.roles[BINS].data) for one in (current, offline))
+            head = self.queue.rebin(db, before.sha256, after.sha256, now)
+        self.queue.log.keep(head)
+
+    def start_over(
+        self, highest: Mapping[str, int], offline: Offline | None, now: str
+    ) -> int | None:
         """Make every online role due, under numbers above `highest`.
 
         Args:
             highest: the highest version of each role that was found to be served.
-            offline: new offline roles to publish along, if any.
+            offline: new offline roles to publish along; None if an operator restores: he may
+                have nothing else than an older copy.
             now: the time.
 
+        Returns:
+            How many entries of the log are lost; None if nobody can tell.
+
         Raises:
-            AlteredStateError: the log was altered. (That it is an older copy is no reason: an
-                operator who restores may have no other.)
+            AlteredStateError: the log was altered; or it is an older copy, and there are new
+                roles.
         """
         online = schema.roles.c.name.not_in(_OFFLINE)
+        above = {}
         with self._begin() as db:
             db.execute(schema.roles.update().where(online).values(expires=schema.NEVER))
             for name, version in highest.items():
-                lower = online & (schema.roles.c.name == name) & (schema.roles.c.allotted < version)
-                db.execute(schema.roles.update().where(lower).values(allotted=version))
+                for table, which in ((schema.roles, online), (schema.retired, sa.true())):
+                    lower = which & (table.c.name == name) & (table.c.allotted < version)
+                    found = db.execute(table.update().where(lower).values(allotted=version))
+                    if table is schema.roles and found.rowcount:
+                        above[name] = version
+            retired.remember(db, highest)
             if offline is not None:
                 _adopt(db, offline)
-            head = self.queue.restart(db, now)
+            roles = offline is not None
+            head, lost = self.queue.restart(db, above, now, older=not roles, roles=roles)
         self.queue.log.keep(head)
+        return lost
+
+    def _recorded(self, rows: Mapping[str, RoleRow]) -> dict[str, Recorded]:
+        return {
+            name: Recorded(row.file, row.allotted, self._seal.vouches(name, row.file, row.mac))
+            for name, row in rows.items()
+        }
 
 
 _project_names = sa.select(schema.projects.c.name).order_by(schema.projects.c.name)

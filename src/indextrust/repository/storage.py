@@ -16,7 +16,8 @@ Guarantees, for every write to the public folder:
    with the same bytes when an interrupted publication is done again, and half a file under it
    would be in the way: those are never written like this.
 3. A file whose name carries a version or a hash is never given other bytes.
-4. No write and no removal goes through a symbolic link below the public folder.
+4. No write and no removal goes through a symbolic link below the public folder, whenever it was
+   put there (`indextrust.repository.folders`).
 
 The plain and the hash-prefixed name of a target are two hard links to one file (where the file
 system has none, two copies). The private copies in `ObjectStore` are never links to public
@@ -51,6 +52,7 @@ from indextrust.repository.disk import (
     storing,
 )
 from indextrust.repository.durable import Batch
+from indextrust.repository.folders import Folders
 
 if TYPE_CHECKING:
     from indextrust.repository.objects import ObjectStore
@@ -61,12 +63,6 @@ MAX_TARGET = 16_000_000_000
 """Bytes of the largest target that a client takes (`indextrust.trust.Limits.target_length`)."""
 
 _NO_HARD_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
-
-
-def _expect_folder(folder: Path) -> None:
-    """Refuse a symbolic link, or anything else, in the place of a folder. Raises StoreError."""
-    if not stat.S_ISDIR(folder.lstat().st_mode):
-        raise StoreError(f"{folder} is not a folder of ours")
 
 
 class FolderStorage:
@@ -87,9 +83,29 @@ class FolderStorage:
         self._scratch = scratch
         self._quarantine = quarantine
         self._written = Batch(scratch)
-        self._waiting: dict[Path, Path] = {}  # name to be: its bytes, in the scratch folder
-        self._linked: set[Path] = set()  # those of them that may be a second name of one file
-        self._folders: set[str] = set()  # known to be no symbolic links since the last `sync`
+        # paths below are text: a publication of many files handles thousands
+        self._waiting: dict[str, str] = {}  # name to be: its bytes, in the scratch folder
+        self._linked: set[str] = set()  # those of them that may be a second name of one file
+        self._placed: set[str] = set()  # folders that are there, since the last `sync`
+        self._folders = Folders(str(public))
+        self._doubted = False
+
+    @property
+    def places(self) -> tuple[str, str, str]:
+        """The three folders, for another process to write to the first one as well."""
+        return str(self.public), str(self._scratch), str(self._quarantine)
+
+    def begin_elsewhere(self, folder: str) -> None:
+        """Call this before another process writes numbered files into a folder below `public`:
+        failures of the disk are seen from here on."""
+        self._place(f"{folder}/")
+        self._written.begin()
+
+    def wrote_elsewhere(self, name: str) -> None:
+        """Another process wrote this numbered file: the next `sync` makes it durable."""
+        path = f"{self.public}/{name}"
+        self._written.add(path)
+        self._written.add_folder(os.path.dirname(path))
 
     def write_once(self, name: str, data: bytes) -> None:
         """Write a file that stays as it is from now on; the same bytes there already are fine.
@@ -115,24 +131,24 @@ class FolderStorage:
         path = self._place(name)
         with storing(f"write {path}"):
             try:
-                self._create(path, data)
+                self._create(path, data, self._folders.at(_folder(name)))
             except FileExistsError:
                 expect(path, data)
             else:
-                self._written.add_folder(path.parent)
+                self._written.add_folder(os.path.dirname(path))
 
     def replace(self, name: str, data: bytes) -> None:
         """Write a file whose bytes change with time; its readers see the old or the new one."""
         self._name(self._write(name, data), self._place(name))
 
-    def prepare(self, name: str, data: bytes) -> Path:
+    def prepare(self, name: str, data: bytes) -> str:
         """Write the bytes of a file that is to be replaced later, by `replace_prepared`.
 
         `sync` makes them durable and gives them no name.
         """
         return self._write(name, data)
 
-    def replace_prepared(self, name: str, prepared: Path) -> None:
+    def replace_prepared(self, name: str, prepared: str) -> None:
         """`replace` with what `prepare` wrote."""
         self._name(prepared, self._place(name))
 
@@ -149,7 +165,7 @@ class FolderStorage:
         there = self._waiting.get(path, path)
         with storing(f"copy {source} to {path}"):
             if os.path.lexists(there):
-                found = there.lstat()
+                found = os.lstat(there)
                 if not stat.S_ISREG(found.st_mode) or found.st_size != source.stat().st_size:
                     raise StoreError(f"{path} exists with other bytes, and is never overwritten")
                 return
@@ -160,9 +176,9 @@ class FolderStorage:
 
     def link(self, name: str, existing: str) -> None:
         """Give the file `existing` (a hash-prefixed name) the plain name `name` as well."""
-        path, named = self._place(name), self.public / existing
+        path, named = self._place(name), f"{self.public}/{existing}"
         source = self._waiting.get(named, named)
-        fresh = self._scratch / secrets.token_hex(16)
+        fresh = self._new_name()
         with storing(f"write {path}"):
             try:
                 os.link(source, fresh, follow_symlinks=False)
@@ -180,22 +196,18 @@ class FolderStorage:
         Raises:
             StoreError: the way there leads through a symbolic link, out of the public folder.
         """
-        path = self.public / name
-        with storing(f"remove {path}"):
-            for parent in list(path.relative_to(self.public).parents)[-2::-1]:
-                folder = self.public / parent
-                if not os.path.lexists(folder):
-                    return
-                _expect_folder(folder)
-            path.unlink(missing_ok=True)
-            self._written.add_folder(path.parent)
+        path = f"{self.public}/{name}"
+        with storing(f"remove {path}"), contextlib.suppress(FileNotFoundError):
+            folder = self._folders.at(_folder(name))
+            self._written.add_folder(os.path.dirname(path))
+            os.unlink(os.path.basename(path), dir_fd=folder)
 
     def matches(self, name: str, length: int, sha256: str) -> bool:
         """Whether `name` is a regular file of these bytes. One of another size is not read."""
         return self._digest(name, length, length) == sha256
 
-    def keeps_its_name(self, name: str, sha256: str) -> bool:
-        """Whether `name` is a regular file with the hash that it is named after.
+    def has_digest(self, name: str, sha256: str) -> bool:
+        """Whether `name` is a regular file of this hash.
 
         One larger than any distribution may be (`MAX_TARGET`) is not read.
         """
@@ -217,7 +229,7 @@ class FolderStorage:
 
     def read(self, name: str, limit: int) -> bytes | None:
         """The bytes of `name`, or None if it is missing, longer than `limit`, or no file."""
-        return read_bounded(self.public / name, limit)
+        return read_bounded(f"{self.public}/{name}", limit)
 
     def listing(self, folder: str) -> list[str]:
         """The names in a folder below `public`, sorted; none if it is no folder to be read."""
@@ -254,75 +266,106 @@ class FolderStorage:
             return
         with storing(f"move {path} to {place}"):
             place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            os.rename(path, place)
+            os.rename(path.name, place, src_dir_fd=self._folders.at(_folder(name)))
+        self._folders.close()  # it may have been one of them
+        self._placed.clear()
 
     def abandon(self) -> None:
         """Forget what was written since the last `sync`: the scratch folder is emptied."""
         self._written.abandon()
         self._waiting.clear()
         self._linked.clear()
-        self._folders.clear()
+        self._placed.clear()
+        self._folders.close()
+        self._doubted = False
+
+    def doubt(self) -> None:
+        """Call this if another process was killed while it wrote: names of folders and files that
+        are there may not be durable, and become so with what is written until `abandon`."""
+        self._doubted = True
+
+    def sync_too(self, folder: Path) -> None:
+        """Make the names in a folder of the same file system durable with the next `sync`."""
+        self._written.add_folder(folder)
 
     def sync(self) -> None:
         """Make everything written so far durable, and give it its names."""
         waiting, self._waiting = self._waiting, {}
         with storing(f"write {self.public}"):
             self._written.sync()
+            self._folders.close()
             for path, fresh in waiting.items():
-                self._written.rename(fresh, path)
+                folder = self._folders.at(_folder(path[len(str(self.public)) + 1 :]))
+                self._written.rename(fresh, path, folder)
                 if fresh in self._linked:  # rename() of two names of one file does nothing
-                    fresh.unlink(missing_ok=True)
+                    with contextlib.suppress(FileNotFoundError):
+                        os.unlink(fresh)
             self._linked.clear()
             self._written.sync()
-        self._folders.clear()
+        self._placed.clear()
+        self._folders.close()
 
-    def _place(self, name: str) -> Path:
+    def _place(self, name: str) -> str:
         """The path of `name`, its folders made; none of them may be a symbolic link."""
-        path, folder = self.public / name, self.public
-        if name.rpartition("/")[0] in self._folders:
+        path, folder = f"{self.public}/{name}", _folder(name)
+        if folder in self._placed:
             return path
         with storing(f"write {path}"):
-            for part in ["", *name.split("/")[:-1]]:
-                folder = folder / part
-                try:
-                    folder.mkdir()
-                    self._written.add_folder(folder.parent)
-                except FileExistsError:
-                    if folder != self.public:
-                        _expect_folder(folder)
-        self._folders.add(name.rpartition("/")[0])
+            below = ""
+            for part in ["", *folder.split("/")] if folder else [""]:
+                below = f"{below}/{part}".lstrip("/")
+                if self._folders.made(below) or self._doubted:
+                    self._written.add_folder((self.public / below).parent)
+        if self._doubted:
+            self._written.add_folder(os.path.dirname(path))
+        self._placed.add(folder)
         return path
 
-    def _write(self, name: str, data: bytes) -> Path:
+    def _new_name(self) -> str:
+        return f"{self._scratch}/{secrets.token_hex(16)}"
+
+    def _write(self, name: str, data: bytes) -> str:
         """A file in the scratch folder, not durable yet."""
-        fresh = self._scratch / secrets.token_hex(16)
-        with storing(f"write {self.public / name}"):
+        fresh = self._new_name()
+        with storing(f"write {self.public}/{name}"):
             self._create(fresh, data)
         return fresh
 
-    def _create(self, path: Path, data: bytes) -> None:
-        """A new file, not durable yet; deleted again if the disk refuses. Raises OSError."""
+    def _create(self, path: str, data: bytes, folder: int | None = None) -> None:
+        """A new file, not durable yet; deleted again if the disk refuses. Raises OSError.
+
+        Args:
+            path: its own.
+            data: its bytes.
+            folder: a descriptor of its folder, if others may write there too.
+        """
         self._written.begin()
-        descriptor = os.open(path, NEW, 0o644)
+        name = path if folder is None else os.path.basename(path)
+        descriptor = os.open(name, NEW, 0o644, dir_fd=folder)
         try:
             left = memoryview(data)
             while left:
                 left = left[os.write(descriptor, left) :]
         except BaseException:
-            path.unlink(missing_ok=True)
+            os.unlink(name, dir_fd=folder)
             raise
         finally:
             os.close(descriptor)
         self._written.add(path)
 
     @contextlib.contextmanager
-    def _fresh(self) -> Iterator[tuple[Path, BufferedWriter]]:
+    def _fresh(self) -> Iterator[tuple[str, BufferedWriter]]:
         self._written.begin()
         with fresh_file(self._scratch, durable=False) as (fresh, file):
-            yield fresh, file
+            yield str(fresh), file
         self._written.add(fresh)
 
-    def _name(self, fresh: Path, path: Path) -> None:
+    def _name(self, fresh: str, path: str) -> None:
         """Have `sync` rename a file; the bytes that waited for the name before are dropped."""
         self._waiting.pop(path, None)
         self._waiting[path] = fresh
+
+
+def _folder(name: str) -> str:
+    """The folder of a name below the public folder; empty for that itself."""
+    return name.rpartition("/")[0]

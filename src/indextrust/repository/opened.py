@@ -1,0 +1,165 @@
+"""A repository's folder that is open: its parts, and the two operations that all others end in.
+
+`Repository` is what an operator works with. Here are the places in the folder, the lock, the
+offline roles in force, and how a publication is made (`Opened._publish`), also after the state was
+made the truth again (`Opened._start_over`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from securesystemslib.signer import Signer
+
+from indextrust.errors import RepositoryError, StoreError
+from indextrust.names import BINS, SNAPSHOT, TARGETS, TIMESTAMP
+from indextrust.repository import usage
+from indextrust.repository.disk import sweep
+from indextrust.repository.gate import Gate
+from indextrust.repository.lock import locked
+from indextrust.repository.objects import ObjectStore
+from indextrust.repository.offline import Offline, check_expiry, check_online_key, verify
+from indextrust.repository.plan import LIFETIME, TargetFile, utc
+from indextrust.repository.publish import Publisher, Warm
+from indextrust.repository.queue import Pending
+from indextrust.repository.rebin import Rebinner, old_scheme
+from indextrust.repository.restore import Repair
+from indextrust.repository.results import Published
+from indextrust.repository.roles import SignedRoles
+from indextrust.repository.served import highest_versions, targets_served
+from indextrust.repository.state import State
+from indextrust.repository.status import clock_warnings
+from indextrust.repository.storage import FolderStorage
+from indextrust.repository.usage import UsageLog
+from indextrust.repository.workers import Workers
+
+__all__ = ["INCOMING", "LOCK", "OBJECTS", "STATE", "Clock", "Opened", "utc_now"]
+
+Clock = Callable[[], datetime]
+"""Tells the time: aware, UTC."""
+
+STATE, LOCK, INCOMING, OBJECTS = "state.sqlite", "lock", "incoming", "objects"
+"""Names in the folder of a repository."""
+
+
+def utc_now() -> datetime:
+    """The time, aware, UTC."""
+    return datetime.now(UTC)
+
+
+class Opened:
+    """The parts of an index folder.
+
+    Args:
+        folder: the repository's.
+        state: its working copy.
+        online: signer of the online key; None if nothing will be published.
+        clock: tells the time, aware, UTC.
+        online_log: where each use of the online key is logged; None for the default.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        state: State,
+        online: Signer | None,
+        clock: Clock,
+        online_log: Path | None = None,
+    ) -> None:
+        self.folder = folder
+        self._state = state
+        self._online = online
+        self._clock = clock
+        scratch = folder / INCOMING
+        self._objects = ObjectStore(folder / OBJECTS, scratch)
+        self._storage = FolderStorage(folder / "public", scratch, folder / "quarantine")
+        workers = Workers(self._storage)
+        self._usage = UsageLog(online_log or folder / usage.FILE)
+        self._warm = Warm(Gate(self._storage, workers), workers, self._usage)
+        self._verified: tuple[SignedRoles, Offline] | None = None
+
+    @property
+    def public(self) -> Path:
+        """The folder to serve."""
+        return self._storage.public
+
+    def signed_roles(self) -> SignedRoles:
+        """The offline roles in force, from the private copies: what the next ceremony starts from.
+
+        Not read from the public folder, where a thief may have put others.
+        """
+        roots = [self._objects.read(sha256) for _, sha256 in sorted(self._state.roots().items())]
+        targets, bins = (self._state.role(name).sha256 for name in (TARGETS, BINS))
+        return SignedRoles(tuple(roots), self._objects.read(targets), self._objects.read(bins))
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        with locked(self.folder / LOCK):
+            sweep(self.folder / INCOMING)
+            self._storage.abandon()
+            try:
+                with self._state.connected():
+                    yield
+            finally:
+                with contextlib.suppress(StoreError):  # the next operation sweeps again
+                    sweep(self.folder / INCOMING)
+
+    def _signer(self) -> Signer:
+        if self._online is None:
+            raise RepositoryError("publishing needs the online key: open the repository with it")
+        return self._online
+
+    def _offline(self, now: datetime | None) -> Offline:
+        """The offline roles in force, verified once for these bytes; not expired at `now`."""
+        roles = self.signed_roles()
+        if self._verified is None or self._verified[0] != roles:
+            self._verified = (roles, verify(roles, {}, None))
+        offline = self._verified[1]
+        if now is not None:
+            check_expiry(offline, now)
+        return offline
+
+    def _served(self) -> tuple[dict[str, TargetFile], tuple[str, ...]]:
+        offline = self._offline(None)
+        return targets_served(self._storage, offline.scheme, offline.layout)
+
+    def _begun(self) -> Pending:
+        """The changes of an interrupted publication: clients may have seen them already."""
+        upto = self._state.queue.interrupted()
+        return Pending((), 0) if upto is None else self._state.queue.pending(upto=upto)
+
+    def _publish(self, pending: Pending, within: timedelta) -> Published:
+        now = self._clock()
+        due = self._state.due(utc(now + within), utc(now + LIFETIME))
+        ledger = self._state.queue.ledger()
+        rebinning = ledger.rebinning
+        if not pending.changes and not due and rebinning is None:
+            snapshot, timestamp = self._state.role(SNAPSHOT), self._state.role(TIMESTAMP)
+            return Published((), snapshot.version, timestamp.version)
+        offline = self._offline(now)
+        check_online_key(offline, self._signer())
+        parts = (self._state, self._storage, self._objects, offline)
+        others = (self._signer(), self._clock, self._warm)
+        if rebinning is not None:
+            done = Rebinner(*parts, *others).rebin(old_scheme(self._objects.read(rebinning)))
+            return done.then(self._publish(pending, within))
+        done = Publisher(*parts, *others).publish(pending, due)
+        return replace(done, warnings=clock_warnings(ledger, now))
+
+    def _start_over(self, offline: Offline | None, online: Signer) -> Published:
+        """Number above everything served, repair the public folder, sign everything."""
+        now = utc(self._clock())
+        lost = self._state.start_over(highest_versions(self._storage), offline, now)
+        self._warm.listed = self._warm.known = None
+        self._online = online
+        when = now.replace("-", "").replace(":", "")
+        incident = f"{when}-{secrets.token_hex(4)}"
+        repair = Repair(self._state, self._storage, self._objects, self._offline(None), incident)
+        repaired = repair.run()
+        published = self._publish(self._begun(), timedelta(0))
+        return replace(published, repaired=repaired, lost=lost)
