@@ -7,6 +7,7 @@
 #                    the client's cost beside tuf's own Updater, in one run
 #   make bench-repository
 #                    what publishing costs beside python-tuf's Metadata API, in one run
+#   make bench-pypi  importing and publishing at PyPI's size (hours, 60 GB: SCALE=100 divides both)
 #   make conformance SUITE=path/to/tuf-conformance
 #                    the public TUF client conformance suite, from a checkout of yours
 #   make system      Debian packages that some targets need (root, or the names to install)
@@ -16,20 +17,26 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 SUITE ?=
+PYPI_FOLDER ?= /var/tmp/indextrust-pypi
+SCALE ?= 1
 SUITE_VENV := $(VENV)/suite
 
 # command=package pairs, see .ci/system
 SYSTEM := faketime=faketime
+TEST_SYSTEM := softhsm2-util=softhsm2
+LONG_SYSTEM := node=nodejs npm=npm
 
-.PHONY: demo test test-long bench-client bench-repository check conformance system clean
+.PHONY: demo test test-long bench-client bench-repository bench-pypi check conformance system clean
 
 demo: $(VENV)/.cli
 	$(BIN)/indextrust demo
 
 test: check
+	.ci/system $(TEST_SYSTEM)
 	$(BIN)/python -m pytest -n 3 --dist worksteal -m "not long"
 
 test-long: check
+	.ci/system $(TEST_SYSTEM) $(LONG_SYSTEM)
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 bench-client: $(VENV)/.dev
@@ -37,6 +44,9 @@ bench-client: $(VENV)/.dev
 
 bench-repository: $(VENV)/.dev
 	$(BIN)/python benchmarks/repository.py
+
+bench-pypi: $(VENV)/.dev
+	$(BIN)/python benchmarks/pypi.py --folder "$(PYPI_FOLDER)" --scale $(SCALE)
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -55,7 +65,7 @@ conformance: system $(VENV)/.dev
 		--entrypoint "$(CURDIR)/$(BIN)/python $(CURDIR)/tests/conformance/client"
 
 system:
-	.ci/system $(SYSTEM)
+	.ci/system $(SYSTEM) $(TEST_SYSTEM) $(LONG_SYSTEM)
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
