@@ -38,6 +38,7 @@ import json
 import os
 import tempfile
 import threading
+from collections.abc import Mapping
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from datetime import UTC, datetime
@@ -60,7 +61,7 @@ from pip._vendor.urllib3.exceptions import HTTPError
 from indextrust import errors, names, trust
 from indextrust.distribution import DistributionFile
 from indextrust.trust.machine import Machine
-from indextrust.trust.verdict import algorithms, check
+from indextrust.trust.verdict import check_digests, check_hashes, check_length
 
 T = TypeVar("T")
 PAGE = "application/vnd.pypi.simple.v1+json"
@@ -177,37 +178,47 @@ class Index:
         raise errors.NotListedError(f"{filename} is not on the verified page of {project}")
 
     def _vouched(self, path: str, sha256: str, length: int | None) -> IO[bytes]:
-        """A target's bytes, as its page and, if it has one, its own entry describe it."""
+        """A file's bytes, as its page and, if it is a target, its own entry describe it."""
+        most = MOST_METADATA if length is None else length
         entry = self._find(path)
-        if isinstance(entry, trust.NotListed) and length is not None:  # the page's word will do
-            entry = trust.TargetEntry(
-                path, length, {"sha256": sha256}, "", 0, entry.snapshot_version
-            )
-        if isinstance(entry, trust.NotListed) or entry.hashes.get("sha256") != sha256:
+        if isinstance(entry, trust.NotListed):  # the page's word will do; the name is the plain one
+            return self._received(path, path, length, most, {"sha256": sha256})
+        if entry.hashes.get("sha256") != sha256:
             raise errors.ProfileError("not the target that its page lists", where=path, got=entry)
-        return self._verified(entry, MOST_METADATA if length is None else length)
+        return self._verified(entry, most)
 
     def _verified(self, entry: trust.TargetEntry, max_length: int) -> IO[bytes]:
-        """A target's bytes, complete and judged, at the beginning of the file."""
-        where, length = entry.path, entry.length
+        """A target's bytes, complete and judged."""
+        path, where, length = entry.path, entry.path, entry.length
         if length > max_length:
             raise errors.LengthError("too long", where=where, expected=max_length, got=length)
         if "sha256" not in entry.hashes:
             raise errors.ProfileError("no sha256", where=where)
-        digests = {name: hashlib.new(name, usedforsecurity=False) for name in algorithms(entry)}
-        path = where
         if self._refreshed().trusted.root.consistent_snapshot:
             path = names.hash_prefixed(where, entry.hashes["sha256"])
+        return self._received(path, where, length, length, entry.hashes)
+
+    def _received(
+        self, path: str, where: str, length: int | None, most: int, hashes: Mapping[str, str]
+    ) -> IO[bytes]:
+        """A file's bytes, complete and judged, at the beginning of the file."""
+        digests = {
+            name: hashlib.new(name, usedforsecurity=False)
+            for name in check_hashes(hashes, where=where)
+        }
         file = tempfile.TemporaryFile()  # noqa: SIM115 - the caller closes it
         try:
-            if self._upstream.fetch(self._base + quote(path), length, file) is trust.ABSENT:
+            if self._upstream.fetch(self._base + quote(path), most, file) is trust.ABSENT:
                 raise errors.UnreachableError(f"{where}: listed, and the server has no such file")
             got = file.seek(0)
             while piece := file.read(CHUNK):
                 got += len(piece)
                 for digest in digests.values():
                     digest.update(piece)
-            check(entry, got, {name: digest.hexdigest() for name, digest in digests.items()})
+            if length is not None:
+                check_length(length, got, where=where)
+            got_digests = {name: digest.hexdigest() for name, digest in digests.items()}
+            check_digests(hashes, got_digests, where=where)
             file.seek(0)
         except BaseException:
             file.close()

@@ -27,13 +27,13 @@ from indextrust.client import TrustedIndexes, Urllib3Fetcher
 from indextrust.errors import (
     BudgetExceededError,
     DistributionError,
+    HashMismatchError,
     IndextrustError,
     InputError,
     KeyFileError,
     LengthError,
     MalformedError,
     NotListedError,
-    ProfileError,
     RefusedError,
     RollbackError,
     SignatureError,
@@ -534,8 +534,8 @@ def test_advisory_cve_2026_21441_a_redirects_body_is_not_decompressed(
 def test_advisory_cve_2026_42501_no_entry_is_never_success(stage: Stage) -> None:
     """The go command asked a checksum database about a module and took an answer without an entry
     for a match. Here a file that nobody vouches for is "not listed": a local one is not verified,
-    a listed one's core metadata that is no target is refused, an answer that could not be
-    completed is no answer."""
+    core metadata that is no target and not what the page lists is refused, an answer that could
+    not be completed is no answer."""
     index = Index(stage)
     person = Person(index)
     person.gets_the_honest_files()
@@ -548,7 +548,9 @@ def test_advisory_cve_2026_42501_no_entry_is_never_success(stage: Stage) -> None
     index.publish_entries(entry)
     client = person.client()
     listed = client.file(WHL)
-    with person.refuses(ProfileError, match="no target vouches for it", last=None, stored=()):
+    beside = f"files/demo/{WHL}.metadata"
+    stage.server.tamper(beside, index.evil)
+    with person.refuses(HashMismatchError, match="wrong sha256", last=beside, stored=()):
         client.metadata(listed)
 
 

@@ -108,6 +108,25 @@ def test_refresh_look_up_download(stage: Stage, tmp_path: Path) -> None:
     asyncio.run(story())
 
 
+def test_a_file_that_is_no_target_is_asked_for_by_its_plain_name(
+    stage: Stage, tmp_path: Path
+) -> None:
+    """As in the layout of documents alone: a verified page says what its bytes have to be."""
+
+    async def story() -> None:
+        async with client_of(stage) as client:
+            entry = await entry_of(client)
+            stage.requests()
+            await client.download(entry, tmp_path / "demo.whl", plain=True)
+            assert [request.rpartition("/")[2] for request in stage.requests()] == [
+                Path(WHEEL).name
+            ]
+
+    (stage.public / WHEEL).write_bytes(BYTES)
+    asyncio.run(story())
+    assert (tmp_path / "demo.whl").read_bytes() == BYTES
+
+
 def test_the_same_files_are_asked_for_in_the_same_order_as_by_the_blocking_client(
     stage: Stage,
 ) -> None:

@@ -22,6 +22,7 @@ from indextrust.errors import (
     ProfileError,
     RefusedError,
     StoreError,
+    UnreachableError,
 )
 from indextrust.trust import Changed, FirstSeen, NotListed, Policy, Unchanged
 from tests.client.pages import SDIST, WHL, listing, page, put, sha256
@@ -141,7 +142,27 @@ def test_core_metadata_that_is_not_there(stage: Stage, user: User) -> None:
     stage.add("simple/demo/index.json", page("demo", entries))
     stage.publish()
     client = user.client()
-    with pytest.raises(ProfileError, match="no target vouches for it"):
+    with pytest.raises(UnreachableError, match="the server has no such file"):
+        client.metadata(client.file(WHL))
+
+
+def test_where_a_file_is_no_target_the_page_vouches_for_it_and_what_is_beside_it(
+    stage: Stage, user: User
+) -> None:
+    """Though files are delegated to bins here: the page is signed by the same key as they are."""
+    text = b"Metadata-Version: 2.4\nName: demo\n"
+    put(stage, {WHL: GOOD}, as_targets=False)
+    entries = [listing(WHL, GOOD, **{"core-metadata": {"sha256": sha256(text)}})]
+    stage.add("simple/demo/index.json", page("demo", entries))
+    stage.publish()
+    stage.server.tamper(f"files/demo/{WHL}.metadata", text)
+    client = user.client()
+    listed = client.file(WHL)
+    assert client.metadata(listed) == text
+    assert client.download(listed, user.downloads).read_bytes() == GOOD
+    assert stage.requests()[-2:] == [f"files/demo/{WHL}.metadata", f"files/demo/{WHL}"]
+    stage.server.tamper(f"files/demo/{WHL}.metadata", text.replace(b"demo", b"evil"))
+    with pytest.raises(HashMismatchError):
         client.metadata(client.file(WHL))
 
 
@@ -319,7 +340,7 @@ def test_where_files_are_no_targets_the_page_vouches(stage: Stage, user: User) -
     put(stage, {WHL: GOOD, SDIST: OTHER}, as_targets=False)
     client = user.client()
     assert client.download(client.file(WHL), user.downloads).read_bytes() == GOOD
-    stage.server.tamper(f"files/demo/{sha256(OTHER)}.{SDIST}", b"x" * len(OTHER))
+    stage.server.tamper(f"files/demo/{SDIST}", b"x" * len(OTHER))
     with pytest.raises(HashMismatchError):
         client.download(client.file(SDIST), user.downloads)
 

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from indextrust.errors import (
     BadFingerprintError,
     ChangedArtifactError,
     InputError,
+    ProfileError,
     RefusedError,
     StoreError,
     UnreachableError,
@@ -53,6 +55,30 @@ def _root(stage: Stage, version: int = 1) -> bytes:
 
 def _download(client: Client, folder: Path) -> bytes:
     return client.download(client.file(WHL), folder).read_bytes()
+
+
+def test_a_root_that_was_made_to_practise_is_no_index_to_trust(
+    stage: Stage, indexes: TrustedIndexes
+) -> None:
+    """However it comes: from a file, by its fingerprint, by first use, or in a reset."""
+    index = indexes.add("real", stage.server.url, _root(stage))
+    root = stage.repository.root
+    root.signed.unrecognized_fields["x-indextrust-rehearsal"] = True
+    root.signatures.clear()
+    for signer in stage.repository.signers["root"]:
+        root.sign(signer, append=True)
+    practised = root.to_bytes()
+    (stage.public / "metadata" / "1.root.json").write_bytes(practised)
+    ways: list[Callable[[], object]] = [
+        lambda: indexes.add("practice", stage.server.url, practised),
+        lambda: indexes.add_by_fingerprint("practice", stage.server.url, _fingerprint(practised)),
+        lambda: indexes.add_first_use("practice", stage.server.url),
+        lambda: indexes.reset("real", root=practised),
+    ]
+    for way in ways:
+        with pytest.raises(ProfileError, match="made in a rehearsal"):
+            way()
+    assert indexes.list() == [index]
 
 
 # -- three ways to begin -------------------------------------------------------------------------

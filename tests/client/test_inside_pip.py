@@ -202,6 +202,24 @@ def test_pip_installs_what_it_verified_itself(place: Place) -> None:
     assert done.stdout.split() == ["1.0", "1.5"]
 
 
+def test_where_files_are_no_targets_their_pages_vouch_for_them(place: Place) -> None:
+    """The layout ``projects``: the same requests, under plain names."""
+    targets = place.repository.targets["bins"].signed.targets
+    for path in [path for path in targets if path.startswith("files/")]:
+        del targets[path]
+    place.publish()
+    run = place.pip("alpha")
+    assert run.exit_code == 0, run.output
+    assert place.installed() == ["alpha", "beta"]
+    files = [path for path in run.requests if path.startswith("files/")]
+    plain = [f"files/alpha/{ALPHA}.metadata", f"files/beta/{BETA}", f"files/alpha/{ALPHA}"]
+    assert files == plain
+    place.server.tamper(f"files/beta/{BETA}", lambda data: data[:-1] + b"!")
+    again = place.pip("--upgrade", "--force-reinstall", "beta")
+    assert again.exit_code != 0
+    assert "wrong sha256" in again.output
+
+
 def test_nothing_is_imported_that_pip_could_not_vendor(place: Place) -> None:
     """No compiled library and no second HTTP library: Ed25519 was verified in Python."""
     assert place.pip("beta").exit_code == 0

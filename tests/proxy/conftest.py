@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import sys
 import venv
@@ -19,6 +20,7 @@ from cryptography.hazmat.primitives.serialization import (
 from securesystemslib.signer import CryptoSigner
 
 from indextrust.ceremony import BinScheme, genesis
+from indextrust.names import LAYOUTS, Layout
 from indextrust.repository import Repository
 from indextrust.testing import TamperingServer
 from tests.proxy.place import Place
@@ -28,11 +30,28 @@ from tests.support.wheels import make_sdist, make_wheel
 @pytest.fixture(scope="session")
 def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An index with alpha-lib 1.0, which needs beta, beta 1.5, and gamma 2.0 as an sdist."""
-    folder = tmp_path_factory.mktemp("published")
+    return make_index(tmp_path_factory.mktemp("published"), "pep458")
+
+
+@pytest.fixture(scope="session", params=LAYOUTS)
+def published_in(
+    request: pytest.FixtureRequest,
+    published: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    """The same in each layout."""
+    if request.param == "pep458":
+        return published
+    return make_index(tmp_path_factory.mktemp("published-projects"), request.param)
+
+
+def make_index(folder: Path, layout: Layout) -> Path:
+    """Publish the three in a new index."""
     keyholders = [CryptoSigner.generate_ed25519() for _ in range(2)]
     online = CryptoSigner.generate_ed25519()
     scheme = BinScheme.of(4)
-    roles = genesis(keyholders, 2, online.public_key, bins=scheme, now=datetime.now(UTC))
+    now = datetime.now(UTC)
+    roles = genesis(keyholders, 2, online.public_key, bins=scheme, now=now, layout=layout)
     repository = Repository.create(folder / "index", roles, online=online)
     repository.add(
         make_wheel(folder, "alpha-lib", "1.0", requires=["beta>=1"]),
@@ -52,7 +71,20 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def place(published: Path, tmp_path: Path) -> Iterator[Place]:
     """A copy of the published index of one's own, served."""
-    folder = tmp_path / "place"
+    with served_copy(published, tmp_path / "place") as place:
+        yield place
+
+
+@pytest.fixture
+def either(published_in: Path, tmp_path: Path) -> Iterator[Place]:
+    """`place`, in each layout."""
+    with served_copy(published_in, tmp_path / "place") as place:
+        yield place
+
+
+@contextlib.contextmanager
+def served_copy(published: Path, folder: Path) -> Iterator[Place]:
+    """Copy a published index to `folder` and serve it."""
     shutil.copytree(published, folder)
     with TamperingServer(folder / "index" / "public") as server:
         yield Place(folder, (folder / "root.json").read_bytes(), server)

@@ -51,9 +51,10 @@ class Place:
         return hashlib.sha256((self.public / path).read_bytes()).hexdigest()
 
     def served(self, path: str) -> str:
-        """The path that clients ask for: with the target's digest."""
+        """The path that clients ask for: with the target's digest, if it is one."""
         folder, _, name = path.rpartition("/")
-        return f"{folder}/{self.sha256(path)}.{name}"
+        prefixed = f"{folder}/{self.sha256(path)}.{name}"
+        return prefixed if (self.public / prefixed).exists() else path
 
 
 def one_byte_changed(data: bytes) -> bytes:

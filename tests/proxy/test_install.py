@@ -56,48 +56,48 @@ class Installation:
         return [(one.kind, one.project, one.error) for one in self.result.summary.refusals]
 
 
-def test_a_wheel_and_what_it_needs_are_installed_verified(place: Place, tool: Tool) -> None:
-    done = Installation(tool, place.client(), "alpha-lib")
+def test_a_wheel_and_what_it_needs_are_installed_verified(either: Place, tool: Tool) -> None:
+    done = Installation(tool, either.client(), "alpha-lib")
     assert done.result.exit_code == 0, done.output
     assert not done.result.refused
     assert done.installed == ["alpha_lib", "beta"]
     summary = done.result.summary
     assert summary.pages == ("alpha-lib", "beta")
     assert {(file.filename, file.sha256) for file in summary.files} == {
-        (ALPHA, place.sha256(f"files/alpha-lib/{ALPHA}")),
-        (BETA, place.sha256(f"files/beta/{BETA}")),
+        (ALPHA, either.sha256(f"files/alpha-lib/{ALPHA}")),
+        (BETA, either.sha256(f"files/beta/{BETA}")),
     }
     assert (summary.refusals, summary.unreachable, summary.not_listed) == ((), (), ())
 
 
-def test_an_sdist_is_built_from_verified_bytes(place: Place, tool: Tool) -> None:
-    done = Installation(tool, place.client(), "gamma==2.0")
+def test_an_sdist_is_built_from_verified_bytes(either: Place, tool: Tool) -> None:
+    done = Installation(tool, either.client(), "gamma==2.0")
     assert done.result.exit_code == 0, done.output
     assert done.installed == ["gamma"]
     assert [file.filename for file in done.result.summary.files] == [GAMMA]
 
 
 def test_a_wheel_with_one_byte_changed_is_refused_and_nothing_is_installed(
-    place: Place, tool: Tool
+    either: Place, tool: Tool
 ) -> None:
     path = f"files/beta/{BETA}"
-    place.server.tamper(place.served(path), one_byte_changed)
-    done = Installation(tool, place.client(), "alpha-lib")
+    either.server.tamper(either.served(path), one_byte_changed)
+    done = Installation(tool, either.client(), "alpha-lib")
     assert done.result.exit_code != 0
     assert done.result.refused
     assert done.installed == []
     assert "indextrust: refused" in done.output
-    assert f"wrong sha256; expected {place.sha256(path)}; got " in done.output
+    assert f"wrong sha256; expected {either.sha256(path)}; got " in done.output
     assert done.refusals == [("file", "beta", "HashMismatchError")]
 
 
-def test_core_metadata_with_one_byte_changed_is_refused(place: Place, tool: Tool) -> None:
+def test_core_metadata_with_one_byte_changed_is_refused(either: Place, tool: Tool) -> None:
     path = f"files/alpha-lib/{ALPHA}.metadata"
-    place.server.tamper(place.served(path), one_byte_changed)
-    done = Installation(tool, place.client(), "alpha-lib")
+    either.server.tamper(either.served(path), one_byte_changed)
+    done = Installation(tool, either.client(), "alpha-lib")
     assert done.result.exit_code != 0
     assert done.installed == []
-    assert f"expected {place.sha256(path)}" in done.output
+    assert f"expected {either.sha256(path)}" in done.output
     assert done.refusals == [("metadata", "alpha-lib", "HashMismatchError")]
 
 
@@ -141,23 +141,23 @@ def test_yesterdays_timestamp_is_refused(place: Place, tool: Tool) -> None:
 
 
 def test_a_file_replaced_by_a_thief_alarms_who_saw_it_before_and_nobody_else(
-    place: Place, tool: Tool
+    either: Place, tool: Tool
 ) -> None:
-    before = place.sha256(f"files/beta/{BETA}")
-    place.client("returning").project("beta")
+    before = either.sha256(f"files/beta/{BETA}")
+    either.client("returning").project("beta")
     wheel = malicious_wheel(
-        (place.public / "files/beta" / BETA).read_bytes(), "beta.py", "STOLEN=1"
+        (either.public / "files/beta" / BETA).read_bytes(), "beta.py", "STOLEN=1"
     )
     thief = OnlineKeyThief(
-        place.public,
-        (place.folder / "stolen.pem").read_bytes(),
+        either.public,
+        (either.folder / "stolen.pem").read_bytes(),
         b"stolen too",
         now=datetime.now(UTC),
     )
     thief.replace_file("beta", BETA, wheel)
-    after = place.sha256(f"files/beta/{BETA}")
+    after = either.sha256(f"files/beta/{BETA}")
 
-    done = Installation(tool, place.client("returning"), "beta")
+    done = Installation(tool, either.client("returning"), "beta")
     assert done.result.exit_code != 0
     assert done.installed == []
     assert "ALARM" in done.output
@@ -166,7 +166,7 @@ def test_a_file_replaced_by_a_thief_alarms_who_saw_it_before_and_nobody_else(
     assert len(done.result.summary.alarms) == 1
     assert {error for _, _, error in done.refusals} == {"ChangedArtifactError"}
 
-    fresh = Installation(tool, place.client("fresh"), "beta")
+    fresh = Installation(tool, either.client("fresh"), "beta")
     assert fresh.result.exit_code == 0, "the limit of the model"
     assert fresh.installed == ["beta"]
 

@@ -147,12 +147,12 @@ class AsyncTufClient:
             await asyncio.gather(*tasks, return_exceptions=True)
         return dict(zip(wanted, found, strict=True))
 
-    async def download(self, entry: TargetEntry, destination: Path) -> Path:
+    async def download(self, entry: TargetEntry, destination: Path, *, plain: bool = False) -> Path:
         """Get a target's verified bytes into a file. As `TufClient.download`."""
         async with self._downloads:
             if not await _thread(_matches, entry, destination):
                 async with _entered(_replacing(destination)) as file:
-                    await self._receive(entry, file)
+                    await self._receive(entry, file, plain=plain)
         return destination
 
     # -- parts -------------------------------------------------------------------------------
@@ -243,13 +243,13 @@ class AsyncTufClient:
             seconds=call.seconds_left(),
         )
 
-    async def _receive(self, entry: TargetEntry, sink: BinaryIO) -> None:
+    async def _receive(self, entry: TargetEntry, sink: BinaryIO, *, plain: bool = False) -> None:
         """Write a target's bytes to `sink` and judge them. Only if it returns they are good."""
         session = await self._usable(self._call())
         url = target_url(
             self._targets_url,
             entry,
-            consistent=session.trusted.root.consistent_snapshot,
+            consistent=session.trusted.root.consistent_snapshot and not plain,
             longest=self._limits.target_length,
         )
         if self._current.offline:

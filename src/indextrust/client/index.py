@@ -4,8 +4,12 @@ A project's document is looked up, fetched and verified as a target, read strict
 (`indextrust.trust.document`), and every file that it lists is compared with what was seen first
 under its name (`indextrust.trust.memory`). New files are remembered as soon as they are listed.
 
-A file is vouched for by the document's sha256. Where the index also lists it as a target of its
-own (the layout of PEP 458), the two must agree.
+A file, and the core metadata beside it, is vouched for by the document's sha256. Where the index
+also lists it as a target of its own (the layout of PEP 458), the two must agree. Where it does not,
+the document's word is enough, in either layout: in the layout ``projects`` no file is a target; and
+in PEP 458's one online key signs documents and files alike, so a missing entry protects nobody,
+while a file that was withdrawn after its page was read would look like an attack. Such a file is
+asked for under its plain name.
 
 A file seen before that is listed with another digest stays in the list with the verdict
 `Changed`; using it raises `ChangedArtifactError`. One that is listed no more is "removed", never
@@ -16,7 +20,7 @@ from __future__ import annotations
 
 import hashlib
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from indextrust.client.listing import ListedFile, Project, Verified, not_listed
@@ -178,7 +182,8 @@ class Client:
             LengthError, HashMismatchError: other bytes than vouched for came.
             and what `TufClient.download` raises.
         """
-        return self._tuf.download(self._vouched(listed), folder / listed.file.filename)
+        entry, is_target = self._vouched(listed)
+        return self._tuf.download(entry, folder / listed.file.filename, plain=not is_target)
 
     def metadata(self, listed: ListedFile) -> bytes:
         """The core metadata beside a distribution file (PEP 658), verified.
@@ -187,7 +192,9 @@ class Client:
             NotListedError: the page lists none.
             ChangedArtifactError: it, or its file, is not what was seen first under the name. (An
                 installer resolves dependencies by it, so it is remembered like the file.)
-            ProfileError: the page lists one, and no target agrees.
+            ProfileError: page and target disagree.
+            LengthError, HashMismatchError: other bytes than vouched for came, or more than a core
+                metadata file may have.
             and what `download` raises.
         """
         self._refuse_changed(listed)
@@ -195,18 +202,15 @@ class Client:
         path = metadata_path(file.project, file.filename)
         if file.metadata_sha256 is None:
             raise NotListedError(f"{file.filename}: the index has no core metadata beside it")
-        seen = self._memory.remembered(self._name, file.project).get(file.filename + _METADATA)
+        known = self._memory.remembered(self._name, file.project)
+        names = _spelled(_distributions(known), [file.filename])
+        seen = known.get(names[file.filename] + _METADATA)
         verdict = judge(seen, file.metadata_sha256)
         if isinstance(verdict, Changed):
             raise verdict.error()
         entry = self._tuf.target(path)
         if isinstance(entry, NotListed):
-            raise ProfileError(
-                "the page lists core metadata, and no target vouches for it",
-                where=path,
-                expected=f"sha256 {file.metadata_sha256}",
-                got=f"no entry in snapshot {entry.snapshot_version}",
-            )
+            return self._tuf.read_plain(path, file.metadata_sha256, max_length=_MOST_METADATA)
         _agree(entry, entry.length, file.metadata_sha256)
         return self._tuf.read(entry, max_length=_MOST_METADATA)
 
@@ -225,7 +229,7 @@ class Client:
         if self._tuf.offline:
             entry = self._known_target(path.name)
         else:
-            entry = self._vouched(self.file(path.name))
+            entry, _ = self._vouched(self.file(path.name))
         check(entry, length, {"sha256": sha256})
         return Verified(path, length, sha256, entry)
 
@@ -277,19 +281,12 @@ class Client:
     ) -> Project:
         known = self._memory.remembered(self._name, project)
         before = _distributions(known)
-        spelled = {file_identity(name): name for name in before}
-        names = {
-            # another spelling of a file that was seen is that file
-            file.filename: spelled.get(file_identity(file.filename), file.filename)
-            if file.filename not in before
-            else file.filename
-            for file in files
-        }
+        names = _spelled(before, [file.filename for file in files])
         new = {file.filename: file.sha256 for file in files if names[file.filename] not in before}
         new |= {
             name: file.metadata_sha256
             for file in files
-            if file.metadata_sha256 and (name := file.filename + _METADATA) not in known
+            if file.metadata_sha256 and (name := names[file.filename] + _METADATA) not in known
         }
         after = before
         if new:
@@ -312,16 +309,16 @@ class Client:
         removed = tuple(before[name] for name in sorted(before) if name not in listed_names)
         return Project(project, versions, tuple(listed), removed, entry.snapshot_version)
 
-    def _vouched(self, listed: ListedFile) -> TargetEntry:
-        """The entry to verify a file's bytes with: its own target, agreeing with the page, or
-        the page's word where the index lists no files as targets."""
+    def _vouched(self, listed: ListedFile) -> tuple[TargetEntry, bool]:
+        """The entry to verify a file's bytes with, and whether it is a target: its own, agreeing
+        with the page, or the page's word where there is none."""
         self._refuse_changed(listed)
         file = listed.file
         entry = self._tuf.target(file_path(file.project, file.filename))
         if isinstance(entry, NotListed):
-            return _as_target(listed)
+            return _as_target(listed), False
         _agree(entry, file.size, file.sha256)
-        return entry
+        return entry, True
 
     def _known_target(self, filename: str) -> TargetEntry:
         """A file's own target, by what is stored; it is what was seen first, if it was seen."""
@@ -329,12 +326,12 @@ class Client:
         entry = self._tuf.target(file_path(project, filename))
         if isinstance(entry, NotListed):
             raise UnreachableError(
-                f"{filename}: no target of its own, and offline its project's page isn't asked for"
+                f"{filename}: it is no target, its project's page alone vouches for it, and "
+                f"offline that isn't asked for"
             )
         _require_sha256(entry)
         known = _distributions(self._memory.remembered(self._name, project))
-        spelled = {file_identity(name): name for name in known}
-        seen = known.get(filename) or known.get(spelled.get(file_identity(filename), ""))
+        seen = known.get(_spelled(known, [filename])[filename])
         verdict = judge(seen, entry.hashes["sha256"])
         if isinstance(verdict, Changed):
             raise verdict.error()
@@ -349,6 +346,15 @@ class Client:
 def _distributions(remembered: Mapping[str, Remembered]) -> dict[str, Remembered]:
     """What is remembered of distribution files, without their core metadata."""
     return {name: seen for name, seen in remembered.items() if not name.endswith(_METADATA)}
+
+
+def _spelled(seen: Iterable[str], filenames: Iterable[str]) -> dict[str, str]:
+    """Under which name each file is remembered: another spelling of one that was seen is that."""
+    names, seen = {name: name for name in filenames}, set(seen)
+    if new := names.keys() - seen:  # names are costly to take apart
+        spelled = {file_identity(name): name for name in sorted(seen)}
+        names |= {name: spelled.get(file_identity(name), name) for name in new}
+    return names
 
 
 def _as_target(listed: ListedFile) -> TargetEntry:

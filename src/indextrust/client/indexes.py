@@ -40,8 +40,14 @@ from indextrust.client.ports import Clock, Fetcher
 from indextrust.client.updater import utc_now
 from indextrust.client.urls import base_url
 from indextrust.distribution import SHA256_HEX
-from indextrust.errors import BadFingerprintError, InputError, StoreError, UnreachableError
-from indextrust.names import ROOT, metadata_filename
+from indextrust.errors import (
+    BadFingerprintError,
+    InputError,
+    ProfileError,
+    StoreError,
+    UnreachableError,
+)
+from indextrust.names import REHEARSAL_FIELD, ROOT, metadata_filename
 from indextrust.trust import Absent, Limits, Policy, Session, Times
 
 __all__ = ["TrustedIndex", "TrustedIndexes"]
@@ -277,6 +283,8 @@ class TrustedIndexes:
     def _described(self, name: str, url: str, root: bytes) -> TrustedIndex:
         index = TrustedIndex(_checked(name), base_url(url), hashlib.sha256(root).hexdigest())
         Session(root, now=self._clock())  # refuses what is not a root signed by itself
+        if REHEARSAL_FIELD in json.loads(root)["signed"]:
+            raise ProfileError("made in a rehearsal, to practise, and for no index", where=ROOT)
         return index
 
     def _root_with(self, url: str, fingerprint: str) -> bytes:

@@ -9,6 +9,7 @@ A target's bytes are verified before anybody sees them under their own name.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import tempfile
 import threading
@@ -22,8 +23,8 @@ from indextrust.client.drive import Attempt, Call, drive, from_store
 from indextrust.client.durable import replacing
 from indextrust.client.ports import Clock, Fetcher, MetadataStore
 from indextrust.client.receive import Incoming, file_matches, storing, target_url
-from indextrust.client.urls import base_url
-from indextrust.errors import LengthError, UnreachableError
+from indextrust.client.urls import base_url, below
+from indextrust.errors import InputError, LengthError, UnreachableError
 from indextrust.trust import (
     Absent,
     Fetch,
@@ -35,6 +36,7 @@ from indextrust.trust import (
     TargetEntry,
     check_target_path,
 )
+from indextrust.trust.verdict import check_digests
 
 __all__ = ["Refreshed", "TufClient", "utc_now"]
 
@@ -177,15 +179,16 @@ class TufClient:
                     if not self._current.offline:
                         self._ask(call)
 
-    def download(self, entry: TargetEntry, destination: Path) -> Path:
+    def download(self, entry: TargetEntry, destination: Path, *, plain: bool = False) -> Path:
         """Get a target's verified bytes into a file.
 
         The file appears complete or not at all; an older one stays until then. Bytes that are
         there already and match are not fetched again.
 
         Args:
-            entry: from `target`.
+            entry: from `target`; or what a verified target says of a file that is none.
             destination: the file's own path; its folder exists.
+            plain: ask under the plain name, as for a file that is no target.
 
         Raises:
             LengthError, HashMismatchError: not the bytes that were vouched for.
@@ -196,7 +199,7 @@ class TufClient:
             if file_matches(entry, destination):
                 return destination
             with replacing(destination) as file:
-                self._receive(entry, file)
+                self._receive(entry, file, plain=plain)
         return destination
 
     def open(self, entry: TargetEntry) -> IO[bytes]:
@@ -231,6 +234,29 @@ class TufClient:
         self._receive(entry, sink)
         return sink.getvalue()
 
+    def read_plain(self, path: str, sha256: str, *, max_length: int) -> bytes:
+        """The bytes of a file that is no target, in memory, verified by what a target says of it.
+
+        Args:
+            path: below the targets' URL.
+            sha256: from a verified target, lower-case hex.
+            max_length: bytes; of a longer file nothing is returned.
+
+        Raises:
+            HashMismatchError: other bytes came.
+            and what `download` raises, without StoreError.
+        """
+        if self._targets_url is None:
+            raise InputError("this client was made without a URL for targets")
+        url = below(self._targets_url, check_target_path(path))
+        if self._current.offline:
+            raise UnreachableError(f"{path}: offline, the repository isn't asked")
+        data = self._fetcher.fetch(url, max_length=max_length)
+        if isinstance(data, Absent):
+            raise UnreachableError(f"{path}: listed, and the server has no such file")
+        check_digests({"sha256": sha256}, {"sha256": hashlib.sha256(data).hexdigest()}, where=path)
+        return data
+
     # -- parts -------------------------------------------------------------------------------
 
     def _call(self) -> Call:
@@ -260,7 +286,7 @@ class TufClient:
             seconds=call.seconds_left(),
         )
 
-    def _receive(self, entry: TargetEntry, sink: IO[bytes]) -> None:
+    def _receive(self, entry: TargetEntry, sink: IO[bytes], *, plain: bool = False) -> None:
         """Write a target's bytes to `sink` and judge them. Only if it returns they are good."""
         call = self._call()
         with self._lock:
@@ -268,7 +294,7 @@ class TufClient:
         url = target_url(
             self._targets_url,
             entry,
-            consistent=root.consistent_snapshot,
+            consistent=root.consistent_snapshot and not plain,
             longest=self._limits.target_length,
         )
         if self._current.offline:

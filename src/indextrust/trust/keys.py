@@ -31,7 +31,7 @@ from indextrust.errors import MalformedError, SignatureError, UnsupportedKeyErro
 if TYPE_CHECKING:
     from securesystemslib.signer import SSlibKey
 
-__all__ = ["RoleKeys", "parse_key", "verify_threshold"]
+__all__ = ["RoleKeys", "counts", "parse_key", "verify_threshold"]
 
 _HEX = re.compile(r"(?:[0-9a-fA-F]{2})*", re.ASCII)
 _PEM = re.compile(
@@ -39,6 +39,12 @@ _PEM = re.compile(
 )
 # AlgorithmIdentifier of rsaEncryption with NULL (RFC 3279, 2.3.1), as every tool writes it
 _RSA_ENCRYPTION = bytes.fromhex("300d06092a864886f70d0101010500")
+# What stands before the point of an ECDSA key, and the size of a coordinate (RFC 5480, 2)
+_CURVES = {
+    "256": (bytes.fromhex("3059301306072a8648ce3d020106082a8648ce3d03010703420004"), 32),
+    "384": (bytes.fromhex("3076301006072a8648ce3d020106052b8104002203620004"), 48),
+    "521": (bytes.fromhex("30819b301006072a8648ce3d020106052b810400230381860004"), 66),
+}
 _P = 2**255 - 19
 _L = 2**252 + 27742317777372353535851937790883648493
 # y of the points of order 1, 2, 4 and 8 (RFC 7748, 7; the sign of x is another matter)
@@ -129,6 +135,11 @@ def verify_threshold(
         )
 
 
+def counts(key: SSlibKey) -> bool:
+    """Whether a signature by this key counts at all: it is in its one encoding, and not weak."""
+    return _material(key) is not None
+
+
 def _require_support(role: str, keys: Iterable[SSlibKey]) -> None:
     for key in keys:
         if not _can_verify(key.keytype, key.scheme):
@@ -199,8 +210,8 @@ def _material(key: SSlibKey) -> bytes | None:
     if key.keytype.startswith("ecdsa"):
         # An uncompressed point (SEC 1, 2.3.3) ends the structure: a compressed one would be
         # a second encoding of the same key.
-        size = {"256": 32, "384": 48, "521": 66}.get(key.scheme[-3:], 0)
-        if len(der) < 2 * size + 1 or der[-2 * size - 1] != 4:
+        head, size = _CURVES.get(key.scheme[-3:], (b"", 0))
+        if not head or not der.startswith(head) or len(der) != len(head) + 2 * size:
             return None
         return der[-2 * size :]
     if key.keytype == "rsa" and der[4:19] != _RSA_ENCRYPTION:
