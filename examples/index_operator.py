@@ -46,7 +46,7 @@ def main(folder: Path) -> None:
     published = repository.publish()
     print(f"snapshot {published.snapshot_version}: {published.added} files added")
 
-    # Later, in another process: look, and renew what expires within half a day.
+    # Later, in another process: look, and renew what expires soon.
     repository = Repository.open(folder / "index", online=online)
     for warning in repository.status().warnings:
         print("warning:", warning, file=sys.stderr)

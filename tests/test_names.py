@@ -13,16 +13,21 @@ from packaging.utils import canonicalize_name
 from indextrust.distribution import DistributionFile
 from indextrust.errors import InputError
 from indextrust.names import (
+    LAYOUTS,
     BinScheme,
+    Layout,
     check_filename,
     document_path,
     file_path,
     hash_prefixed,
+    is_target_path,
+    layout_of,
     metadata_filename,
     metadata_path,
     parse_filename,
     project_name,
     project_of_filename,
+    target_paths,
 )
 
 
@@ -124,6 +129,24 @@ def test_many_bins_are_succinct_and_few_are_classic() -> None:
     for bits, succinct in ((9, False), (17, True), (0, True)):
         with pytest.raises(InputError):
             BinScheme(bits, succinct=succinct)
+
+
+def test_few_bins_are_succinct_on_request_and_many_are_never_classic() -> None:
+    few = BinScheme.of(4, succinct=True)
+    assert (few.count, few.form) == (4, "succinct_roles")
+    assert BinScheme.of(4).form == "path_hash_prefixes"
+    assert few.names() == BinScheme.of(4).names()
+    with pytest.raises(InputError, match="path-hash prefixes serve up to 256 bins, got 512"):
+        BinScheme.of(512, succinct=False)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_layout_is_told_by_what_is_delegated(layout: Layout) -> None:
+    assert layout_of(target_paths(layout)) == layout
+    assert is_target_path("simple/demo/index.json", layout)
+    assert is_target_path("files/demo/demo-1.0.tar.gz", layout) == (layout == "pep458")
+    for path in ("simple/demo", "simple/a/b/c", "other/demo/index.json", "simple", ""):
+        assert not is_target_path(path, layout)
 
 
 def test_a_distribution_file_refuses_what_it_is_not() -> None:

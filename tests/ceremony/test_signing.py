@@ -14,7 +14,8 @@ from tuf.api.metadata import Metadata, Targets
 
 from indextrust.ceremony import generate_key
 from indextrust.errors import InputError, KeyFileError, PassphraseError, SigningError
-from indextrust.repository.signing import load_online, sign_role
+from indextrust.repository.signers import open_signer
+from indextrust.repository.signing import sign_role
 from tests.ceremony.parties import targets_of
 
 ROLE: dict[str, Any] = {
@@ -132,8 +133,8 @@ def test_an_online_key_is_loaded_from_an_encrypted_file(
         return PASSPHRASE
 
     monkeypatch.setenv("CRYPTO_SIGNER_PATH_PREFIX", "/somewhere/else")
-    signer = load_online(f"file2:{path}", key, ask)
-    assert asked == ["passphrase"]
+    signer = open_signer(f"file2:{path}", key, ask)
+    assert asked == [f"passphrase of {path}"]
     assert targets_of(sign_role(ROLE, [signer])).version == 3
     assert signer.public_key == key
 
@@ -144,21 +145,21 @@ def test_an_online_key_file_with_another_key_is_refused(
     path, key = server_key
     other = keyholders[0].public_key
     with pytest.raises(KeyFileError, match=f"expected key {other.keyid}, got key {key.keyid}"):
-        load_online(f"file2:{path}", other, lambda _: PASSPHRASE)
+        open_signer(f"file2:{path}", other, lambda _: PASSPHRASE)
 
 
 def test_an_online_key_file_wants_its_passphrase(server_key: tuple[Path, Key]) -> None:
     path, key = server_key
     with pytest.raises(PassphraseError, match="wrong passphrase"):
-        load_online(f"file2:{path}", key, lambda _: "another")
+        open_signer(f"file2:{path}", key, lambda _: "another")
     with pytest.raises(PassphraseError, match="nobody to ask"):
-        load_online(f"file2:{path}", key)
+        open_signer(f"file2:{path}", key)
 
 
 @pytest.mark.parametrize("uri", ["", "nonsense", "ftp:x", "/etc/passwd"])
 def test_a_key_uri_of_no_known_kind_is_bad_input(uri: str, online: CryptoSigner) -> None:
     with pytest.raises(InputError, match="can't use the key URI"):
-        load_online(uri, online.public_key)
+        open_signer(uri, online.public_key)
 
 
 def test_a_missing_environment_of_a_key_service_is_the_signers_failure(
@@ -166,4 +167,4 @@ def test_a_missing_environment_of_a_key_service_is_the_signers_failure(
 ) -> None:
     monkeypatch.delenv("VAULT_ADDR", raising=False)
     with pytest.raises(SigningError, match="the signer at 'hv:online/1' could not be loaded"):
-        load_online("hv:online/1", online.public_key)
+        open_signer("hv:online/1", online.public_key)

@@ -30,6 +30,7 @@ def test_all_the_commands_are_there() -> None:
         *(
             "init",
             "add",
+            "import",
             "remove",
             "yank",
             "publish",
@@ -40,8 +41,13 @@ def test_all_the_commands_are_there() -> None:
             "plan",
             "log",
         ),
+        *("collect", "check", "rebuild"),
         *("trust add", "trust list", "trust reset", "trust acknowledge"),
         *("trust policy", "trust reset-clock"),
+        *("ceremony propose", "ceremony show", "ceremony sign", "ceremony merge"),
+        *("ceremony status", "ceremony verify", "ceremony finish", "ceremony runbook"),
+        "install",
+        *("key generate", "key import", "key show", "key export"),
         *("run", "get", "verify"),
     }
 

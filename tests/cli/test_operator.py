@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pexpect
+import pytest
 import urllib3
 
 from tests.cli.place import KEYS, Place
@@ -160,3 +161,35 @@ def test_a_bar_appears_at_a_terminal_and_nowhere_else(place: Place) -> None:
     assert child.returncode == 0
     assert b"genesis" in shown
     assert b"\x1b" not in printed
+
+
+@pytest.mark.parametrize(
+    ("options", "form", "paths"),
+    [
+        ((), "roles", ["simple/*/*", "files/*/*"]),
+        (("--layout=projects",), "roles", ["simple/*/*"]),
+        (("--succinct",), "succinct_roles", ["simple/*/*", "files/*/*"]),
+        (("--bins=512",), "succinct_roles", ["simple/*/*", "files/*/*"]),
+    ],
+)
+def test_init_makes_the_layout_and_the_bins_that_it_is_asked_for(
+    place: Place, options: tuple[str, ...], form: str, paths: list[str]
+) -> None:
+    made = answer(place, *place.init("--bins=4", *options, *place.passphrases(*KEYS)))
+    folder = place.public / "metadata"
+    bins = json.loads((folder / "1.bins.json").read_bytes())["signed"]
+    targets = json.loads((folder / "1.targets.json").read_bytes())["signed"]
+    assert form in bins["delegations"]
+    assert targets["delegations"]["roles"][0]["paths"] == paths
+    layout = "pep458" if len(paths) == 2 else "projects"
+    names = {"roles": "path_hash_prefixes", "succinct_roles": "succinct_roles"}
+    assert (made["layout"], made["delegation"]) == (layout, names[form])
+    status = answer(place, "status", place.repository)["status"]
+    assert (status["layout"], status["bins"]) == (layout, made["bins"])  # type: ignore[index]
+
+
+def test_init_refuses_a_layout_that_there_is_not(place: Place) -> None:
+    done = place.run(*place.init("--layout=flat", *place.passphrases(*KEYS)))
+    assert done.returncode == 2
+    assert "'flat' is not one of 'pep458', 'projects'" in done.stderr
+    assert not place.keys.exists()

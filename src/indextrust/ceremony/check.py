@@ -23,11 +23,23 @@ from tuf.api.metadata import Metadata, Root, Targets
 from tuf.api.serialization import DeserializationError, SerializationError
 
 from indextrust.ceremony.root import check_keys, material
-from indextrust.errors import CeremonyError
-from indextrust.names import BINS, ROOT, SNAPSHOT, TARGETS, TIMESTAMP
+from indextrust.errors import CeremonyError, InputError, RepositoryError
+from indextrust.names import (
+    BINS,
+    REHEARSAL_FIELD,
+    REHEARSAL_ROOT,
+    ROOT,
+    SNAPSHOT,
+    TARGETS,
+    TIMESTAMP,
+    BinScheme,
+    Layout,
+    layout_of,
+)
+from indextrust.repository.offline import scheme_of
 from indextrust.repository.roles import SignedRoles
 
-__all__ = ["OfflineRoles", "check_event", "read_roles"]
+__all__ = ["OfflineRoles", "check_content", "check_event", "read_below", "read_roles"]
 
 T = TypeVar("T", Root, Targets)
 
@@ -70,6 +82,28 @@ class OfflineRoles:
         below = (self._delegations(role).keys for role in (self.targets, self.bins))
         return [*self.root.keys.values(), *(key for keys in below for key in keys.values())]
 
+    @property
+    def layout(self) -> Layout:
+        """What is a target. Raises CeremonyError: targets doesn't delegate the paths of one."""
+        roles = self._delegations(self.targets).roles or {}
+        try:
+            return layout_of(roles[BINS].paths or () if BINS in roles else ())
+        except InputError as error:
+            raise CeremonyError(f"'targets': {error}") from None
+
+    @property
+    def scheme(self) -> BinScheme:
+        """How target paths are spread. Raises CeremonyError: not in the profile's form."""
+        try:
+            return scheme_of(self.bins.to_dict().get("delegations", {}))[0]
+        except RepositoryError as error:
+            raise CeremonyError(str(error)) from error
+
+    @property
+    def rehearsal(self) -> bool:
+        """Whether the root was made to practise."""
+        return self.root.unrecognized_fields.get(REHEARSAL_FIELD) is True
+
     @staticmethod
     def _delegations(role: Targets) -> Any:
         if role.delegations is None:
@@ -93,12 +127,20 @@ def read_roles(roles: SignedRoles) -> OfflineRoles:
     for data in roles.root:
         previous = _next_root(previous, data)
     assert previous is not None  # noqa: S101  (the loop ran: for mypy)
-    root = previous.signed
-    targets = _parse(roles.targets, TARGETS, Targets)
-    _verify(root, TARGETS, targets)
-    bins = _parse(roles.bins, BINS, Targets)
-    _verify(targets.signed, BINS, bins)
-    return OfflineRoles(root, targets.signed, bins.signed)
+    return read_below(previous.signed, roles.targets, roles.bins)
+
+
+def read_below(root: Root, targets: bytes, bins: bytes) -> OfflineRoles:
+    """Parse targets and bins, and verify them by `root`, which is the caller's to judge.
+
+    Raises:
+        CeremonyError: a file that isn't the role it should be; a threshold that isn't met.
+    """
+    below = _parse(targets, TARGETS, Targets)
+    _verify(root, TARGETS, below)
+    last = _parse(bins, BINS, Targets)
+    _verify(below.signed, BINS, last)
+    return OfflineRoles(root, below.signed, last.signed)
 
 
 def check_event(roles: SignedRoles, current: SignedRoles | None, *, now: datetime) -> None:
@@ -111,12 +153,28 @@ def check_event(roles: SignedRoles, current: SignedRoles | None, *, now: datetim
 
     Raises:
         CeremonyError: the chain does not verify from `current` on; a version that isn't the
-            next one; something expired; keys that a root must not list; a replaced online key
-            or a used one-time key that is still listed; a key that a root in `current` once
-            listed and a later one did not.
+            next one; something expired; another layout than before, or none; keys that a root
+            must not list; a replaced online key or a used one-time key that is still listed; a
+            key that a root in `current` once listed and a later one did not.
     """
     chain = roles if current is None else _joined(current, roles)
-    new = read_roles(chain)
+    check_content(read_roles(chain), current, now=now, roots=len(roles.root))
+
+
+def check_content(
+    new: OfflineRoles, current: SignedRoles | None, *, now: datetime, roots: int = 1
+) -> None:
+    """`check_event` without the signatures: for roles of which the root is not signed yet.
+
+    Args:
+        new: what the event says.
+        current: what is published until now; None at genesis.
+        now: aware reference time for expiry.
+        roots: how many roots the event makes.
+
+    Raises:
+        CeremonyError: as `check_event`.
+    """
     for name, signed in ((ROOT, new.root), (TARGETS, new.targets), (BINS, new.bins)):
         if signed.is_expired(now):
             raise CeremonyError(f"{name!r} {signed.version}: expired {signed.expires.isoformat()}")
@@ -127,14 +185,18 @@ def check_event(roles: SignedRoles, current: SignedRoles | None, *, now: datetim
         )
     check_keys(new.root_keys, new.root.roles[ROOT].threshold, new.online_keys[0])
     old = None if current is None else read_roles(current)
+    apart = REHEARSAL_ROOT - 1 if new.rehearsal else 0  # below: the first of a rehearsal
     for name, version, before in (
-        (ROOT, new.root.version - len(roles.root) + 1, old and old.root.version),
+        (ROOT, new.root.version - roots + 1, old.root.version if old else apart),
         (TARGETS, new.targets.version, old and old.targets.version),
         (BINS, new.bins.version, old and old.bins.version),
     ):
         if version != (before or 0) + 1:
             raise CeremonyError(f"{name!r}: expected version {(before or 0) + 1}, got {version}")
+    layout = new.layout
     if current is not None and old is not None:
+        if layout != old.layout:
+            raise CeremonyError(f"expected the layout {old.layout!r} as before, got {layout!r}")
         _check_replaced(old, new)
         _check_returned(current, new)
 

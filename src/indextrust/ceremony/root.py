@@ -22,7 +22,16 @@ from securesystemslib.signer import Key
 
 from indextrust.canonical import canonical
 from indextrust.errors import CeremonyError, InputError
-from indextrust.names import BINS, ROOT, SNAPSHOT, TARGET_PATHS, TARGETS, TIMESTAMP, BinScheme
+from indextrust.names import (
+    BINS,
+    ROOT,
+    SNAPSHOT,
+    TARGETS,
+    TIMESTAMP,
+    BinScheme,
+    Layout,
+    target_paths,
+)
 from indextrust.repository.plan import SPEC_VERSION, utc
 
 __all__ = [
@@ -97,6 +106,7 @@ class Plan:
         online: public key of timestamp, snapshot and the bins.
         scheme: how many bins, and in which form they are written down.
         now: aware; the roles expire `LIFETIME` later.
+        layout: what is a target.
     """
 
     root_version: int
@@ -107,6 +117,7 @@ class Plan:
     online: Key
     scheme: BinScheme
     now: datetime
+    layout: Layout
 
 
 def root_role(plan: Plan, targets_keys: Sequence[Key]) -> dict[str, Any]:
@@ -140,21 +151,21 @@ def root_role(plan: Plan, targets_keys: Sequence[Key]) -> dict[str, Any]:
 
 
 def targets_role(plan: Plan, bins_keys: Sequence[Key]) -> dict[str, Any]:
-    """The top-level targets: no target of its own, all paths of the profile handed to bins.
+    """The top-level targets: no target of its own, all paths of the layout handed to bins.
 
     Args:
-        plan: gives the version and the time.
+        plan: gives the version, the layout and the time.
         bins_keys: the one-time public keys of bins; all of them must sign it.
 
     Raises:
-        InputError: the plan's time has no time zone.
+        InputError: the plan's time has no time zone, or there is no such layout.
     """
     delegation = {
         "name": BINS,
         "keyids": sorted(key.keyid for key in bins_keys),
         "threshold": len(bins_keys),
         "terminating": True,
-        "paths": list(TARGET_PATHS),
+        "paths": target_paths(plan.layout),
     }
     return {
         "_type": "targets",

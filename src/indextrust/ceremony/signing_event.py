@@ -19,26 +19,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 
-from securesystemslib.signer import CryptoSigner, Key, Signer
-from tuf.api.metadata import Targets
+from securesystemslib.signer import Key, Signer
 
 from indextrust.ceremony.check import check_event, read_roles
-from indextrust.ceremony.root import (
-    ONE_TIME_KEYS,
-    Plan,
-    bins_role,
-    check_keys,
-    material,
-    root_role,
-    targets_role,
-)
-from indextrust.errors import CeremonyError, RepositoryError, SigningError
-from indextrust.names import ROOT, BinScheme
-from indextrust.repository.offline import scheme_of
+from indextrust.ceremony.prepare import next_plan, prepare, signed
+from indextrust.ceremony.root import Plan, check_keys, material
+from indextrust.errors import CeremonyError
+from indextrust.names import ROOT, BinScheme, Layout
 from indextrust.repository.roles import SignedRoles
-from indextrust.repository.signing import sign_role
 
 __all__ = ["genesis", "rotate"]
 
@@ -50,6 +39,7 @@ def genesis(
     *,
     bins: BinScheme,
     now: datetime,
+    layout: Layout = "pep458",
 ) -> SignedRoles:
     """Make root 1, targets 1 and bins 1 of a new index.
 
@@ -58,17 +48,18 @@ def genesis(
         threshold: how many of them must sign every later root. PEP 458 asks for 2 or more: with
             1, a single stolen key is a stolen index.
         online: public key of timestamp, snapshot and all bins; none of the root keys.
-        bins: how target paths are spread; a later change of it is a signing event of its own.
+        bins: how target paths are spread; a later change of it is a signing event (`rotate`).
         now: aware; the three roles expire a year later.
+        layout: what is a target; it stays for good.
 
     Raises:
         CeremonyError: a threshold or a set of keys that a root must not have; a signer that
             fails.
-        InputError: a time without a time zone.
+        InputError: a time without a time zone, or no such layout.
     """
     root_keys = [keyholder.public_key for keyholder in keyholders]
     check_keys(root_keys, threshold, online)
-    roles = _sign(Plan(1, 1, 1, root_keys, threshold, online, bins, now), keyholders)
+    roles = _sign(Plan(1, 1, 1, root_keys, threshold, online, bins, now, layout), keyholders)
     check_event(roles, None, now=now)
     return roles
 
@@ -80,9 +71,10 @@ def rotate(
     *,
     new_root_keys: Sequence[Key] | None = None,
     new_threshold: int | None = None,
+    bins: BinScheme | None = None,
     now: datetime,
 ) -> SignedRoles:
-    """Make the next root, targets and bins: the yearly renewal, and every change of keys.
+    """Make the next root, targets and bins: the yearly renewal, every change of keys, and of bins.
 
     The keys of targets and bins are always new. What is not named in the arguments is not in the
     new roles: an online key or a root key that was left out is revoked.
@@ -96,10 +88,12 @@ def rotate(
             to keep it, another to replace it.
         new_root_keys: all root keys from now on; None keeps them.
         new_threshold: how many must sign from now on; None keeps the number.
+        bins: how target paths are spread from now on; None keeps it. (What comes out is then for
+            `Repository.rebin`.)
         now: aware; the three roles expire a year later.
 
     Returns:
-        One new root, targets and bins, each one version up; the bin scheme is as before.
+        One new root, targets and bins, each one version up; the layout is as before.
 
     Raises:
         CeremonyError: `current` does not verify; either threshold is not met; a signer whose
@@ -108,32 +102,18 @@ def rotate(
         InputError: a time without a time zone.
     """
     old = read_roles(current)
-    old_threshold = old.root.roles[ROOT].threshold
-    root_keys = old.root_keys if new_root_keys is None else list(new_root_keys)
-    threshold = old_threshold if new_threshold is None else new_threshold
-    check_keys(root_keys, threshold, online)
-    plan = Plan(
-        old.root.version + 1,
-        old.targets.version + 1,
-        old.bins.version + 1,
-        root_keys,
-        threshold,
-        online,
-        _scheme(old.bins),
-        now,
+    plan = next_plan(
+        old,
+        root_keys=new_root_keys,
+        threshold=new_threshold,
+        online=online,
+        bins=bins,
+        now=now,
     )
-    _check_signers(keyholders, old.root_keys, old_threshold, plan)
-    roles = _sign(plan, keyholders)
+    _check_signers(keyholders, old.root_keys, old.root.roles[ROOT].threshold, plan)
+    roles = _sign(plan, keyholders, rehearsal=old.rehearsal)
     check_event(roles, current, now=now)
     return roles
-
-
-def _scheme(bins: Targets) -> BinScheme:
-    """How a bins role spreads target paths. Raises CeremonyError: not in the profile's form."""
-    try:
-        return scheme_of(bins.to_dict().get("delegations", {}))[0]
-    except RepositoryError as error:
-        raise CeremonyError(str(error)) from error
 
 
 def _check_signers(
@@ -163,21 +143,7 @@ def _check_signers(
             )
 
 
-def _sign(plan: Plan, keyholders: Sequence[Signer]) -> SignedRoles:
-    """Build and sign the three. The one-time keys live and die in this call."""
-    targets_signers = [CryptoSigner.generate_ed25519() for _ in range(ONE_TIME_KEYS)]
-    bins_signers = [CryptoSigner.generate_ed25519() for _ in range(ONE_TIME_KEYS)]
-    root = root_role(plan, [signer.public_key for signer in targets_signers])
-    targets = targets_role(plan, [signer.public_key for signer in bins_signers])
-    return SignedRoles(
-        root=(_signed(root, keyholders),),
-        targets=_signed(targets, targets_signers),
-        bins=_signed(bins_role(plan), bins_signers),
-    )
-
-
-def _signed(role: dict[str, Any], signers: Sequence[Signer]) -> bytes:
-    try:
-        return sign_role(role, signers)
-    except SigningError as error:
-        raise CeremonyError(str(error)) from error
+def _sign(plan: Plan, keyholders: Sequence[Signer], *, rehearsal: bool = False) -> SignedRoles:
+    """Build and sign the three."""
+    made = prepare(plan, rehearsal=rehearsal)
+    return SignedRoles((signed(made.root, keyholders),), made.targets, made.bins)

@@ -11,9 +11,19 @@ import sys
 
 import click
 
-from indextrust.cli import installing, operating, planning, serving, trusting
+from indextrust.cli import (
+    ceremony,
+    installing,
+    maintaining,
+    operating,
+    planning,
+    serving,
+    taking,
+    trusting,
+)
 from indextrust.cli.demo import command as demo
 from indextrust.cli.exit_codes import USAGE
+from indextrust.cli.keys import key
 from indextrust.cli.output import Output
 from indextrust.errors import StoreError
 
@@ -28,8 +38,12 @@ def main() -> None:
 
 for _command in (
     *operating.COMMANDS,
+    *maintaining.COMMANDS,
+    ceremony.ceremony,
+    taking.install,
     planning.plan,
     serving.serve,
+    key,
     trusting.trust,
     *installing.COMMANDS,
     demo.demo,

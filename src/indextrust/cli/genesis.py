@@ -24,12 +24,13 @@ from indextrust.cli.options import (
     common,
     keys_folder,
     keys_option,
+    online_log_option,
     output,
     queue_key_option,
 )
 from indextrust.cli.passphrases import Passphrases, passphrase_option
 from indextrust.errors import InputError, StoreError
-from indextrust.names import CLASSIC_BINS_LIMIT, BinScheme
+from indextrust.names import CLASSIC_BINS_LIMIT, LAYOUTS, BinScheme, Layout
 
 if TYPE_CHECKING:
     from indextrust.repository import Repository
@@ -75,11 +76,24 @@ def fingerprint(root: bytes) -> str:
     default=CLASSIC_BINS_LIMIT,
     show_default=True,
     metavar="N",
-    help="How many bins the files are spread over: a power of two.",
+    help="How many bins the targets are spread over: a power of two.",
+)
+@click.option(
+    "--layout",
+    type=click.Choice(LAYOUTS),
+    default=LAYOUTS[0],
+    show_default=True,
+    help="pep458: documents and files are targets; projects: documents alone, for large indexes.",
+)
+@click.option(
+    "--succinct",
+    is_flag=True,
+    help="Name the bins by succinct roles (TAP 15) below 512 of them too.",
 )
 @keys_option
 @by_option
 @queue_key_option
+@online_log_option
 @passphrase_option
 @common
 def init(
@@ -87,9 +101,12 @@ def init(
     keyholders: tuple[str, ...],
     threshold: int,
     bins: int,
+    layout: Layout,
+    succinct: bool,
     keys: Path | None,
     passphrases: Passphrases,
     queue_key: Path | None,
+    online_log: Path | None,
     by: str | None,
 ) -> None:
     """Hold a genesis ceremony with software keys and create a signed, empty index in FOLDER.
@@ -101,17 +118,20 @@ def init(
 
     keys = keys_folder(folder, keys)
     names = _names(keyholders)
-    create = partial(Repository.create, folder, queue_key=queue_key, by=by)
-    scheme = BinScheme.of(bins)
+    create = partial(Repository.create, folder, queue_key=queue_key, by=by, online_log=online_log)
+    scheme = BinScheme.of(bins, succinct=succinct or None)
     _check_folders(folder, keys)
     passphrases.only_for([*names, ONLINE])
     with _made_or_removed(keys, 0o700), _made_or_removed(folder, 0o777):
         secrets = {name: passphrases.of(name, create=True) for name in [*names, ONLINE]}
-        root = _hold_ceremony(create, keys, secrets, names, threshold, scheme)
+        root = _hold_ceremony(create, keys, secrets, names, threshold, scheme, layout)
     out = output()
     digest = fingerprint(root)
     root_file = folder / "public" / "metadata" / "1.root.json"
-    out.say(f"{folder}: a signed, empty index of {bins} bins; serve {folder / 'public'}")
+    out.say(
+        f"{folder}: a signed, empty index of {bins} bins, layout {layout}; "
+        f"serve {folder / 'public'}"
+    )
     out.say(f"{keys}: the keys of {', '.join(names)} (take them off this machine) and {ONLINE}")
     out.say(f"{root_file}: the root that clients start from, sha256")
     out.say(f"  {digest}")
@@ -123,6 +143,8 @@ def init(
             "keyholders": list(names),
             "threshold": threshold,
             "bins": bins,
+            "layout": layout,
+            "delegation": scheme.form,
             "root": str(root_file),
             "fingerprint": digest,
         }
@@ -136,6 +158,7 @@ def _hold_ceremony(
     names: tuple[str, ...],
     threshold: int,
     scheme: BinScheme,
+    layout: Layout,
 ) -> bytes:
     """Make the keys, sign root, targets and bins, create the repository; return root 1."""
     from indextrust.ceremony import generate_key, genesis, load_signer
@@ -156,6 +179,7 @@ def _hold_ceremony(
             online.public_key,
             bins=scheme,
             now=datetime.now(UTC),
+            layout=layout,
         )
         step.advance("signed")
         create(roles, online=online)

@@ -1,25 +1,30 @@
-"""The operator's commands: add, remove, yank, publish, renew, status, log.
+"""The operator's commands: add, import, remove, yank, publish, renew, status, log.
 
-``add``, ``remove`` and ``yank`` queue changes and need no key. ``publish`` and ``renew`` sign,
-with the online key alone. A repository that one of them could not change is as it was before.
+``add``, ``import``, ``remove`` and ``yank`` queue changes and need no key. ``publish`` and
+``renew`` sign, with the online key alone. A repository that one of them could not change is as it
+was before.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from indextrust.cli.genesis import ONLINE, init, key_path
+from indextrust.cli.importing import import_command
 from indextrust.cli.options import (
     FOLDER,
     by_option,
     common,
     keys_folder,
     keys_option,
+    online_log_option,
     output,
     queue_key_option,
 )
@@ -29,7 +34,14 @@ from indextrust.names import project_of_filename
 if TYPE_CHECKING:
     from indextrust.repository import LogEntry, Published, Repository
 
-__all__ = ["COMMANDS"]
+__all__ = ["COMMANDS", "online_uri", "report", "signer_option"]
+
+signer_option = click.option(
+    "--signer",
+    metavar="URI",
+    help="Where the online key is: file2:PATH, hsm:…, or a service that securesystemslib "
+    "reaches.  [default: online.pem in the folder of the key files]",
+)
 
 
 @click.command()
@@ -43,7 +55,7 @@ def add(folder: Path, files: tuple[Path, ...], queue_key: Path | None, by: str |
     from indextrust.repository import Repository
 
     out = output()
-    repository = Repository.open(folder)
+    repository = Repository.open(folder, queue_key=queue_key, by=by)
     with out.progress("reading files"):
         added = repository.add(*files)
     for file in added:
@@ -99,58 +111,77 @@ def yank(
 @click.command()
 @click.argument("folder", type=FOLDER)
 @keys_option
+@signer_option
 @passphrase_option
 @by_option
 @queue_key_option
+@online_log_option
 @common
 def publish(
     folder: Path,
     keys: Path | None,
+    signer: str | None,
     passphrases: Passphrases,
     queue_key: Path | None,
+    online_log: Path | None,
     by: str | None,
 ) -> None:
     """Sign and publish what is queued."""
-    repository = _open_to_sign(folder, keys, passphrases, queue_key, by)
+    from indextrust.repository import Repository
+
+    opened = partial(Repository.open, folder, queue_key=queue_key, by=by, online_log=online_log)
+    repository = _open_to_sign(opened, online_uri(folder, keys, signer), passphrases)
     with output().progress("publishing"):
         published = repository.publish()
-    _report(published)
+    report(published)
 
 
 @click.command()
 @click.argument("folder", type=FOLDER)
 @keys_option
+@signer_option
 @passphrase_option
 @by_option
 @queue_key_option
+@online_log_option
 @common
 def renew(
     folder: Path,
     keys: Path | None,
+    signer: str | None,
     passphrases: Passphrases,
     queue_key: Path | None,
+    online_log: Path | None,
     by: str | None,
 ) -> None:
     """Sign again what expires soon. To be run every few hours, by a timer."""
-    repository = _open_to_sign(folder, keys, passphrases, queue_key, by)
+    from indextrust.repository import Repository
+
+    opened = partial(Repository.open, folder, queue_key=queue_key, by=by, online_log=online_log)
+    repository = _open_to_sign(opened, online_uri(folder, keys, signer), passphrases)
     with output().progress("renewing"):
         published = repository.renew()
     if published is None:
         output().say("nothing expires soon")
         output().data({"published": None})
     else:
-        _report(published)
+        report(published)
 
 
 @click.command()
 @click.argument("folder", type=FOLDER)
+@keys_option
 @queue_key_option
+@online_log_option
 @common
-def status(folder: Path, queue_key: Path | None) -> None:
+def status(
+    folder: Path, keys: Path | None, queue_key: Path | None, online_log: Path | None
+) -> None:
     """Show versions, expiries, what is queued, and warnings."""
     from indextrust.repository import Repository
 
-    found = Repository.open(folder, queue_key=queue_key).status()
+    repository = Repository.open(folder, queue_key=queue_key, online_log=online_log)
+    found = repository.status(keys=keys_folder(folder, keys))
     out = output()
     out.table(
         ("role", "version", "expires"),
@@ -159,10 +190,20 @@ def status(folder: Path, queue_key: Path | None) -> None:
             for role in found.roles
         ],
     )
-    out.say(f"{found.projects} projects, {found.files} files in {found.bins} bins")
+    out.say(
+        f"{found.projects} projects, {found.files} files in {found.bins} bins, "
+        f"layout {found.layout}"
+    )
+    if found.retired:
+        out.say(f"{found.retired} old bins are listed until the online key is replaced")
     out.say(f"{found.queued} changes queued")
     if found.interrupted:
         out.say("a publication was interrupted: the next one completes it")
+    if (uses := found.uses) is not None:
+        out.say(
+            f"the online key was used {uses.count} times, {uses.last_day} in the last day and "
+            f"{uses.last_week} in the last week"
+        )
     for warning in found.warnings:
         out.say(f"warning: {warning}")
     roles = [
@@ -196,29 +237,39 @@ def log(folder: Path, project: str | None, since: int | None, queue_key: Path | 
         out.data({"entry": dataclasses.asdict(entry)})
 
 
-COMMANDS: tuple[click.Command, ...] = (init, add, remove, yank, publish, renew, status, log)
+COMMANDS: tuple[click.Command, ...] = (
+    init,
+    add,
+    import_command,
+    remove,
+    yank,
+    publish,
+    renew,
+    status,
+    log,
+)
+
+
+def online_uri(folder: Path, keys: Path | None, signer: str | None) -> str:
+    """Where the online key is: as given, or the key file in its folder."""
+    return signer or f"file2:{key_path(keys_folder(folder, keys), ONLINE)}"
 
 
 def _open_to_sign(
-    folder: Path,
-    keys: Path | None,
-    passphrases: Passphrases,
-    queue_key: Path | None,
-    by: str | None,
+    opened: Callable[..., Repository], uri: str, passphrases: Passphrases
 ) -> Repository:
-    """The repository with its online key; the passphrase is asked for last."""
-    from indextrust.ceremony import load_signer
-    from indextrust.repository import Repository
+    """The repository with its online key; the passphrase or PIN is asked for last."""
+    from indextrust.ceremony import read_roles
+    from indextrust.ceremony.keyholders import open_signer
 
     passphrases.only_for([ONLINE])
     # First: a folder that is no repository needs no passphrase.
-    Repository.open(folder, queue_key=queue_key, by=by)
-    path = key_path(keys_folder(folder, keys), ONLINE)
-    signer = load_signer(path, passphrases.of(ONLINE))
-    return Repository.open(folder, online=signer, queue_key=queue_key, by=by)
+    (key,) = read_roles(opened().signed_roles()).online_keys
+    signer = passphrases.attempt(ONLINE, lambda prompt: open_signer(uri, key, prompt))
+    return opened(online=signer)
 
 
-def _report(published: Published) -> None:
+def report(published: Published) -> None:
     out = output()
     if published.nothing_to_do:
         out.say("nothing to do")
@@ -230,6 +281,11 @@ def _report(published: Published) -> None:
         )
     for path in published.repaired:
         out.say(f"repaired: {path} was not as it should be")
+    for warning in published.warnings:
+        out.say(f"warning: {warning}")
+    if published.lost != 0:
+        lost = "an unknown number of" if published.lost is None else published.lost
+        out.say(f"lost: the state was an older copy: {lost} entries of its log are missing")
     out.data({"published": dataclasses.asdict(published)})
 
 
@@ -240,11 +296,19 @@ def _line(entry: LogEntry) -> str:
         parts.append(entry.filename)
         if entry.sha256 is not None:
             parts.append(f"sha256 {entry.sha256}")
-        parts.append("waits" if entry.publication is None else f"snapshot {entry.snapshot}")
+        parts.append(_where(entry))
+    elif entry.files is not None:
+        parts += [f"{entry.files} files of {entry.project}", _where(entry)]
+    elif entry.what == "restore" and entry.lost != 0:
+        parts.append(f"{'unknown' if entry.lost is None else entry.lost} entries lost")
     elif entry.publication is not None:
         numbers = {"snapshot": entry.snapshot, "timestamp": entry.timestamp}
         parts += [f"{role} {number}" for role, number in numbers.items() if number is not None]
     return "  ".join(parts)
+
+
+def _where(entry: LogEntry) -> str:
+    return "waits" if entry.publication is None else f"snapshot {entry.snapshot}"
 
 
 def _time(when: datetime | None) -> str | None:

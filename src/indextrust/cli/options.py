@@ -19,6 +19,7 @@ __all__ = [
     "index_option",
     "keys_folder",
     "keys_option",
+    "online_log_option",
     "output",
     "queue_key_option",
 ]
@@ -112,6 +113,16 @@ def queue_key_option(function: F) -> F:
         type=FOLDER,
         metavar="FILE",
         help="File of the key that vouches for the queue.  [default: queue.key in FOLDER]",
+    )(function)
+
+
+def online_log_option(function: F) -> F:
+    """``--online-log FILE``: where each use of the online key is logged."""
+    return click.option(
+        "--online-log",
+        type=FOLDER,
+        metavar="FILE",
+        help="File that each use of the online key is logged in.  [default: online.log in FOLDER]",
     )(function)
 
 

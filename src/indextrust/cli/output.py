@@ -45,10 +45,10 @@ class Step:
         self._progress = progress
         self._task = task
 
-    def advance(self, done: str) -> None:
-        """One unit more is done; `done` names it."""
+    def advance(self, done: str, units: int = 1) -> None:
+        """So many units more are done; `done` names them."""
         if self._progress is not None:
-            self._progress.update(self._task, advance=1, done=printable(done))
+            self._progress.update(self._task, advance=units, done=printable(done))
 
 
 class Output:
@@ -108,7 +108,8 @@ class Output:
         if self.verbosity == 1 and (cause := error.__cause__) is not None:
             print(f"  because of {type(cause).__name__}: {printable(str(cause))}", file=sys.stderr)
         if self.verbosity > 1:
-            traceback.print_exception(error)
+            lines = "".join(traceback.format_exception(error))
+            print(printable(lines), file=sys.stderr, end="")
         described = {"kind": kind, "message": message, "exit_code": code}
         for name in ("where", "expected", "got", "remembered", "offered", "extra"):
             if getattr(error, name, None):

@@ -7,6 +7,7 @@ machine. A file that holds one must be readable by its owner alone; a pipe
 
 from __future__ import annotations
 
+import os
 import stat
 import sys
 from collections.abc import Callable, Mapping
@@ -15,11 +16,13 @@ from typing import Any, TypeVar
 
 import click
 
+from indextrust.cli.options import output
 from indextrust.errors import InputError, KeyFileError, PassphraseError
 
 __all__ = ["Passphrases", "passphrase_option"]
 
 F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
 _MAX_LENGTH = 4096
 
 
@@ -57,14 +60,8 @@ class Passphrases:
         if name in self._files:
             passphrase = _first_line(self._files[name])
         elif sys.stdin.isatty():
-            passphrase = click.prompt(
-                f"Passphrase for {'the new key' if create else 'key'} {name!r}",
-                hide_input=True,
-                confirmation_prompt=create,
-                err=True,
-                default="",
-                show_default=False,
-            )
+            kind = "the new key" if create else "key"
+            passphrase = _hidden(f"Passphrase for {kind} {name!r}", twice=create)
         else:
             raise PassphraseError(
                 f"no passphrase for key {name!r}: give --passphrase-file {name}=PATH, "
@@ -74,11 +71,70 @@ class Passphrases:
             raise PassphraseError(f"expected a passphrase for key {name!r}, got an empty one")
         return passphrase
 
+    def attempt(self, name: str, action: Callable[[Callable[[str], str]], T]) -> T:
+        """Do what needs a passphrase or PIN; at a terminal, ask again after a wrong one.
+
+        How often is left to the person, who ends it with Ctrl-C, and to the token, which locks
+        itself.
+
+        Args:
+            name: the key's name, for ``--passphrase-file``.
+            action: is given a function that asks: it takes what is wanted (``PIN of token 'ann'``)
+                and returns what was typed.
+
+        Raises:
+            PassphraseError: a wrong one from a file, or no terminal to ask at.
+            KeyFileError: as `of`.
+        """
+
+        def ask(what: str) -> str:
+            if name in self._files:
+                return _first_line(self._files[name])
+            if not sys.stdin.isatty():
+                raise PassphraseError(
+                    f"no {what}: give --passphrase-file {name}=PATH, or run this at a terminal"
+                )
+            return _hidden(f"Enter the {what}")
+
+        while True:
+            try:
+                return action(ask)
+            except PassphraseError as error:
+                if name in self._files or not sys.stdin.isatty():
+                    raise
+                output().complain(error)
+
+
+def _hidden(text: str, *, twice: bool = False) -> str:
+    """What a person types without an echo. Raises KeyboardInterrupt: Ctrl-C or Ctrl-D."""
+    _leave_no_core()
+    try:
+        typed: str = click.prompt(
+            text,
+            hide_input=True,
+            confirmation_prompt=twice,
+            err=True,
+            default="",
+            show_default=False,
+        )
+    except click.Abort:  # an error like others: whoever called us must not take it for one
+        raise KeyboardInterrupt from None
+    return typed
+
+
+def _leave_no_core() -> None:
+    """A crash of this process writes no memory image: a secret will be in it from now on."""
+    if sys.platform != "win32":
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
 
 def _first_line(path: Path) -> str:
+    _leave_no_core()
     try:
         with path.open("rb") as file:
-            mode = path.stat().st_mode
+            mode = os.fstat(file.fileno()).st_mode
             if stat.S_ISREG(mode) and mode & 0o077:
                 raise KeyFileError(
                     f"{path}: expected a passphrase file that its owner alone can read, "

@@ -245,7 +245,7 @@ def _tree(made: Plan) -> dict[str, Any]:
         "recommended": {
             "layout": shape.layout,
             "bins": shape.scheme.count,
-            "delegation": "succinct_roles" if shape.scheme.succinct else "path_hash_prefixes",
+            "delegation": shape.scheme.form,
             "snapshot_lists": "length_and_sha256" if shape.listed else "version",
         },
         "assumed": {

@@ -1,0 +1,122 @@
+"""The event's file on a medium: read bounded, replaced whole or not at all.
+
+A medium may be pulled and a process killed at any moment: the new bytes are complete under another
+name, and durable, before they take the place of the old ones. Nothing here needs hard links, which
+the file systems of USB sticks do not have.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+
+from indextrust.ceremony.event import MAX_BYTES, Event, decode, encode
+from indextrust.errors import CeremonyError
+from indextrust.repository.disk import NEW, storing
+from indextrust.repository.durable import fsync_folder
+
+__all__ = ["create_event", "create_folder", "read_event", "replace_event"]
+
+
+def read_event(path: Path) -> tuple[Event, bytes]:
+    """Read an event; it is not judged.
+
+    Returns:
+        The event, and its bytes.
+
+    Raises:
+        CeremonyError: no signing event, or no regular file.
+        StoreError: it can't be read.
+    """
+    with storing(f"read {path}"):
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(descriptor, "rb") as file:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise CeremonyError(f"{path}: expected a regular file")
+            data = file.read(MAX_BYTES + 1)
+    try:
+        return decode(data), data
+    except CeremonyError as error:
+        raise CeremonyError(f"{path}: {error}") from None
+
+
+def create_event(path: Path, event: Event) -> None:
+    """Write a new event.
+
+    Raises:
+        CeremonyError: something is there already.
+        StoreError: it can't be written.
+    """
+    if os.path.lexists(path):
+        raise CeremonyError(f"{path} exists: a proposal is never overwritten")
+    _replace(path, encode(event))
+
+
+def replace_event(path: Path, event: Event, before: bytes) -> None:
+    """Put an event with more signatures in the place of the one that was read.
+
+    Args:
+        path: its file.
+        event: what it will hold.
+        before: what `read_event` read there.
+
+    Raises:
+        CeremonyError: the file is another one by now.
+        StoreError: it can't be written; it is as it was.
+    """
+    path = path.resolve()
+    if read_event(path)[1] != before:
+        raise CeremonyError(f"{path} was changed by somebody else meanwhile: begin again")
+    _replace(path, encode(event))
+
+
+def _replace(path: Path, data: bytes) -> None:
+    fresh = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+    with storing(f"write {path}"):
+        try:
+            _write_durably(fresh, data)
+            os.replace(fresh, path)
+        finally:
+            fresh.unlink(missing_ok=True)
+        fsync_folder(path.absolute().parent)
+
+
+def create_folder(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Make a folder with all of these files, or none.
+
+    Args:
+        folder: not there yet; its parent is.
+        files: by name, ``/`` between folders.
+
+    Raises:
+        CeremonyError: something is there already.
+        StoreError: it can't be written; nothing is left.
+    """
+    if os.path.lexists(folder):
+        raise CeremonyError(f"{folder} exists: give the name of a folder to be made")
+    fresh = folder.with_name(f".{folder.name}.{secrets.token_hex(8)}.tmp")
+    with storing(f"write {folder}"):
+        try:
+            folders = {fresh, *((fresh / name).parent for name in files)}
+            for each in sorted(folders):
+                each.mkdir(parents=True, exist_ok=True)
+            for name, data in files.items():
+                _write_durably(fresh / name, data)
+            for each in folders:
+                fsync_folder(each)
+            os.rename(fresh, folder)
+            fsync_folder(folder.absolute().parent)
+        finally:
+            shutil.rmtree(fresh, ignore_errors=True)
+
+
+def _write_durably(path: Path, data: bytes) -> None:
+    """Create `path` and wait for the disk. Raises OSError."""
+    with os.fdopen(os.open(path, NEW, 0o644), "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())

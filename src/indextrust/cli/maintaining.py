@@ -1,0 +1,109 @@
+"""The commands that keep a repository in order: collect, check, rebuild. None of them signs.
+
+``collect`` is for a timer, as ``renew`` is; ``check`` for whenever one wants to know; ``rebuild``
+for the day on which the database is lost.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import click
+
+from indextrust.cli.exit_codes import exit_code
+from indextrust.cli.options import FOLDER, by_option, common, output, queue_key_option
+from indextrust.errors import AlteredStateError, StoreError
+
+__all__ = ["COMMANDS"]
+
+_LARGEST_ROOT = 512_000
+
+
+@click.command()
+@click.argument("folder", type=FOLDER)
+@queue_key_option
+@common
+def collect(folder: Path, queue_key: Path | None) -> None:
+    """Remove superseded metadata and targets, an hour after they were. To be run every hour."""
+    from indextrust.repository import Repository
+
+    out = output()
+    with out.progress("collecting"):
+        collected = Repository.open(folder, queue_key=queue_key).collect()
+    out.say(
+        f"{collected.metadata} metadata files and {collected.targets} target files removed; "
+        f"snapshots from version {collected.oldest_snapshot} on are kept"
+    )
+    out.data({"collected": dataclasses.asdict(collected)})
+
+
+@click.command()
+@click.argument("folder", type=FOLDER)
+@queue_key_option
+@common
+def check(folder: Path, queue_key: Path | None) -> int:
+    """Compare state, signed metadata, log and stored files. Reads everything, changes nothing."""
+    from indextrust.repository import Repository
+
+    out = output()
+    with out.progress("checking"):
+        checked = Repository.open(folder, queue_key=queue_key).check()
+    for difference in checked.differences:
+        out.say(f"{difference.kind}: {difference.where}: {difference.what}")
+    if (more := checked.count - len(checked.differences)) > 0:
+        out.say(f"and {more} more")
+    out.say(
+        f"{checked.entries} entries of the log, {checked.bins} bins, {checked.projects} projects, "
+        f"{checked.files} files of {checked.size} bytes: {checked.count or 'no'} differences"
+    )
+    out.data({"checked": dataclasses.asdict(checked)})
+    return 0 if checked.clean else exit_code(AlteredStateError())
+
+
+@click.command()
+@click.argument("folder", type=FOLDER)
+@click.option(
+    "--root",
+    type=FOLDER,
+    required=True,
+    metavar="FILE",
+    help="A root file of this index that is trusted, best the first one.",
+)
+@by_option
+@queue_key_option
+@common
+def rebuild(folder: Path, root: Path, queue_key: Path | None, by: str | None) -> None:
+    """Make the state database anew from the signed metadata in the public folder.
+
+    What was queued and not published is lost. The old database is kept in the quarantine.
+    """
+    from indextrust.repository import Repository
+    from indextrust.repository.disk import read_bounded
+
+    out = output()
+    data = read_bounded(root, _LARGEST_ROOT)
+    if data is None:
+        raise StoreError(f"{root}: no file of at most {_LARGEST_ROOT} bytes that can be read")
+    with out.progress("rebuilding"):
+        rebuilt = Repository.rebuild(folder, data, queue_key=queue_key, by=by)
+    out.say(
+        f"rebuilt from snapshot {rebuilt.snapshot_version} (timestamp "
+        f"{rebuilt.timestamp_version}): {rebuilt.projects} projects, {rebuilt.files} files"
+    )
+    lost = "unknown" if rebuilt.lost_changes is None else rebuilt.lost_changes
+    out.say(f"lost: changes that were queued and not published: {lost}")
+    if rebuilt.taken_over is None:
+        out.say("lost: which file names removed files had: they could be used for other bytes")
+    for name in rebuilt.expired:
+        out.say(f"warning: {name} has expired; a later set may be withheld")
+    for text in rebuilt.named:
+        out.say(f"warning: {text}")
+    if rebuilt.aside is not None:
+        out.say(f"the old database is kept in {rebuilt.aside}")
+    out.say("compare with a checkpoint before the next publish, if there is one")
+    aside = None if rebuilt.aside is None else str(rebuilt.aside)
+    out.data({"rebuilt": {**dataclasses.asdict(rebuilt), "aside": aside}})
+
+
+COMMANDS: tuple[click.Command, ...] = (collect, check, rebuild)
