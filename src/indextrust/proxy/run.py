@@ -100,9 +100,20 @@ def run_child(
         except OSError as error:
             raise InputError(f"{command.argv[0]!r} can't be run: {error.strerror}") from error
         with child, _signals_passed_on(child):
-            code = child.wait()
+            code = _ended(child)
     exit_code = code if code >= 0 else 128 - code
     return RunResult(exit_code, proxy.report.summary(), environment.removed)
+
+
+def _ended(child: subprocess.Popen[bytes]) -> int:
+    """Wait for its exit code.
+
+    With a timeout, for then Python looks again every few hundredths of a second: a signal that comes
+    just before a wait without one is handled after it, which may be never.
+    """
+    while True:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return child.wait(timeout=60)
 
 
 @contextlib.contextmanager

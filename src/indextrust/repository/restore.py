@@ -188,7 +188,7 @@ class Repair:
         for name in (TARGETS, BINS):
             role = self._offline.roles[name]
             ours[metadata_filename(name, role.version)] = role.data
-        rows |= self._state.retired()
+        rows |= self._state.retired(self._offline.online_keyid)
         used = {name: rows[name].allotted for name in rows if name != TIMESTAMP}
         for name in self._storage.listing("metadata"):
             match = VERSIONED.fullmatch(name)
