@@ -108,8 +108,8 @@ def run_child(
 def _ended(child: subprocess.Popen[bytes]) -> int:
     """Wait for its exit code.
 
-    With a timeout, for then Python looks again every few hundredths of a second: a signal that comes
-    just before a wait without one is handled after it, which may be never.
+    With a timeout, for then Python looks again every few hundredths of a second: a signal that
+    comes just before a wait without one is handled after it, which may be never.
     """
     while True:
         with contextlib.suppress(subprocess.TimeoutExpired):
