@@ -7,11 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from securesystemslib.signer import CryptoSigner
 
-from indextrust.errors import RepositoryError
+from indextrust.errors import RepositoryError, SigningError
 from indextrust.repository import bins, encode
 from indextrust.repository import workers as workers_module
-from indextrust.repository.encode import SnapshotList
+from indextrust.repository.encode import Payload, SnapshotList
+from indextrust.repository.gate import Reader
+from indextrust.repository.plan import RoleFile, describe
+from indextrust.repository.signing import opened, sign_payload
 from indextrust.repository.storage import FolderStorage
 from tests.repository.place import Place
 from tests.repository.test_publish import client
@@ -149,3 +153,32 @@ def test_a_bin_that_was_renewed_and_altered_before_it_is_published_is_refused(
     renewed = place.reopen().renew()
     assert renewed is not None
     assert len(renewed.bins) == 16
+
+
+def test_a_renewed_bin_that_another_key_signed_is_refused(place: Place) -> None:
+    """A process that helped to sign had another key, or none: the file is what it wrote, and so
+    nothing but the signature tells."""
+    place.publish(place.wheel("demo", "1.0"))
+    path = place.public / "metadata" / f"{place.versions()['bin-1']}.bin-1.json"
+    _, payload = opened(path.read_bytes(), where=path.name)
+    online = place.online.public_key
+    key = (online.keyid, online.to_dict())
+    storage = FolderStorage(place.public, place.folder / "scratch", place.folder / "aside")
+    version = place.versions()["bin-1"]
+
+    def check() -> None:
+        written = RoleFile(version, *describe(path.read_bytes()))
+        Reader(storage).check_signed(key, [("bin-1", written)])
+
+    check()
+    stranger = CryptoSigner.generate_ed25519()
+    path.write_bytes(sign_payload(Payload(payload), stranger))
+    with pytest.raises(SigningError, match="a client would refuse it: bin-1: not signed by enough"):
+        check()
+    stranger.public_key.keyid = online.keyid  # it says that it was the right one
+    path.write_bytes(sign_payload(Payload(payload), stranger))
+    with pytest.raises(SigningError, match="a client would refuse it: bin-1: not signed by enough"):
+        check()
+    path.write_bytes(b'{"signatures":[],"signed":%b}' % payload)
+    with pytest.raises(SigningError, match=f"{path.name}: expected a file with one signature"):
+        check()

@@ -143,7 +143,7 @@ class Reader:
             data = self._storage.read(path, file.length)
             if data is None or describe(data) != (file.length, file.sha256):
                 raise RepositoryError(f"not published, a client would get another {path}")
-            signature, payload = opened(data)
+            signature, payload = opened(data, where=path)
             signatures = {signature.keyid: signature.signature}
             try:
                 verify_threshold(name, keys, payload, signatures, where=BINS)

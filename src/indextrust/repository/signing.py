@@ -98,15 +98,22 @@ def sign_payload(payload: Payload, signer: Signer, *, verified: bool = True) -> 
     return b'{"signatures":[%b],"signed":%b}' % (entry.encode("ascii"), payload)
 
 
-def opened(data: bytes) -> tuple[Signature, bytes]:
+def opened(data: bytes, *, where: str) -> tuple[Signature, bytes]:
     """The signature in what `sign_payload` wrote, and the bytes that it is of.
+
+    Args:
+        data: the metadata file.
+        where: its name, for messages.
 
     Raises:
         SigningError: not of that form.
     """
     match = _ENVELOPE.match(data)
     if match is None:
-        raise SigningError(f"not a file that was signed here: {data[:100]!r}")
+        raise SigningError(
+            f"{where}: expected a file with one signature, as it is written here, "
+            f"got {data[:100]!r}"
+        )
     keyid, signature = (part.decode("ascii") for part in match.groups())
     return Signature(json.loads(keyid), json.loads(signature)), data[match.end() : -1]
 
