@@ -105,7 +105,7 @@ def test_a_role_is_one_file_name(role: str, version: int | None, filename: str) 
 
 def test_bins_cover_every_path_once_and_evenly() -> None:
     scheme = BinScheme.of(16)
-    assert scheme.names() == [f"bin-{n:x}" for n in range(16)]
+    assert scheme.names() == tuple(f"bin-{n:x}" for n in range(16))
     spread = Counter(scheme.bin_of(f"files/p/{n}") for n in range(4096))
     assert set(spread) == set(scheme.names())
     digest = hashlib.sha256(b"files/p/1").hexdigest()

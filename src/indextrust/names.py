@@ -238,6 +238,16 @@ def metadata_filename(role: str, version: int | None = None) -> str:
     return f"{name}.json" if version is None else f"{version}.{name}.json"
 
 
+def _bin_name(bits: int, number: int) -> str:
+    return f"{BIN_PREFIX}-{number:0{(bits + 3) // 4}x}"
+
+
+@lru_cache(maxsize=4)
+def _bin_names(bits: int) -> tuple[str, ...]:
+    """All names; kept, because a publication of one file goes through them several times."""
+    return tuple(_bin_name(bits, number) for number in range(2**bits))
+
+
 @dataclass(frozen=True)
 class BinScheme:
     """How target paths are spread over ``bin-…`` roles.
@@ -294,11 +304,11 @@ class BinScheme:
 
     def name(self, number: int) -> str:
         """Role name of bin `number`, in lower-case hex of one width: ``bin-0a``."""
-        return f"{BIN_PREFIX}-{number:0{len(f'{self.count - 1:x}')}x}"
+        return _bin_name(self.bits, number)
 
-    def names(self) -> list[str]:
+    def names(self) -> tuple[str, ...]:
         """All role names in order."""
-        return [self.name(number) for number in range(self.count)]
+        return _bin_names(self.bits)
 
     def bin_of(self, path: str) -> str:
         """Role name of the bin that `path` falls into."""

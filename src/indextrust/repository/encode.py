@@ -212,7 +212,7 @@ class SnapshotList:
 
     def digest(self, names: Iterable[str]) -> str:
         """SHA-256 of what is listed of these roles, in this order."""
-        return describe(",".join(self._entries[name] for name in names).encode("utf-8")).sha256
+        return describe(",".join(map(self._entries.__getitem__, names)).encode("utf-8")).sha256
 
     def _entry(self, name: str, role: RoleFile) -> str:
         key = _quote(f"{name}.json")

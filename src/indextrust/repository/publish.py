@@ -191,7 +191,7 @@ class Publisher:
         """
         scheme = self._offline.scheme
         due = set(due)
-        if strange := sorted(due - {*scheme.names(), SNAPSHOT, TIMESTAMP}):
+        if strange := sorted(due.difference(scheme.names(), (SNAPSHOT, TIMESTAMP))):
             raise AlteredStateError(
                 f"the state was altered: role {strange[0]!r:.80} is none of this index; "
                 f"nothing is signed"

@@ -85,7 +85,7 @@ class FolderStorage:
         self._written = Batch(scratch)
         # paths below are text: a publication of many files handles thousands
         self._waiting: dict[str, str] = {}  # name to be: its bytes, in the scratch folder
-        self._linked: set[str] = set()  # those of them that may be a second name of one file
+        self._linked: dict[str, str] = {}  # those of them that are a second name: of which file
         self._placed: set[str] = set()  # folders that are there, since the last `sync`
         self._folders = Folders(str(public))
         self._doubted = False
@@ -169,26 +169,17 @@ class FolderStorage:
                 if not stat.S_ISREG(found.st_mode) or found.st_size != source.stat().st_size:
                     raise StoreError(f"{path} exists with other bytes, and is never overwritten")
                 return
-            with open_regular(source) as original, self._fresh() as (fresh, file):
-                if copy_bytes(original, file) != sha256:
-                    raise StoreError(f"{source} is damaged: its bytes are not those of its name")
+            fresh = self._copied(source, sha256)
+        if fresh is None:
+            raise StoreError(f"{source} is damaged: its bytes are not those of its name")
         self._name(fresh, path)
 
     def link(self, name: str, existing: str) -> None:
         """Give the file `existing` (a hash-prefixed name) the plain name `name` as well."""
-        path, named = self._place(name), f"{self.public}/{existing}"
-        source = self._waiting.get(named, named)
-        fresh = self._new_name()
-        with storing(f"write {path}"):
-            try:
-                os.link(source, fresh, follow_symlinks=False)
-            except OSError as error:
-                if error.errno not in _NO_HARD_LINKS:
-                    raise
-                with open_regular(source) as original, self._fresh() as (fresh, file):
-                    copy_bytes(original, file)
-        self._linked.add(fresh)
-        self._name(fresh, path)
+        path = self._place(name)
+        self._waiting.pop(path, None)
+        self._waiting[path] = path
+        self._linked[path] = existing
 
     def remove(self, name: str) -> None:
         """Take a name away; fine if it is gone already.
@@ -295,15 +286,47 @@ class FolderStorage:
             self._written.sync()
             self._folders.close()
             for path, fresh in waiting.items():
-                folder = self._folders.at(_folder(path[len(str(self.public)) + 1 :]))
-                self._written.rename(fresh, path, folder)
-                if fresh in self._linked:  # rename() of two names of one file does nothing
-                    with contextlib.suppress(FileNotFoundError):
-                        os.unlink(fresh)
+                if path in self._linked:
+                    self._link(path, self._linked[path])
+                else:
+                    self._rename(fresh, path)
             self._linked.clear()
             self._written.sync()
         self._placed.clear()
         self._folders.close()
+
+    def _rename(self, fresh: str, path: str) -> None:
+        """Give a file of the scratch folder its name. Raises OSError."""
+        self._written.rename(fresh, path, self._folders.at(self._below(path)))
+
+    def _link(self, path: str, existing: str) -> None:
+        """Give a file that has its name a second one. Raises OSError."""
+        source, name = os.path.basename(existing), os.path.basename(path)
+        fresh = self._new_name()
+        try:
+            origin = self._folders.at(_folder(existing))
+            folder = self._folders.at(self._below(path))
+            try:
+                os.link(source, name, src_dir_fd=origin, dst_dir_fd=folder, follow_symlinks=False)
+            except FileExistsError:
+                os.link(source, fresh, src_dir_fd=origin, follow_symlinks=False)
+            else:
+                self._written.begin()
+                self._written.add_folder(os.path.dirname(path))
+                return
+        except OSError as error:
+            if error.errno not in _NO_HARD_LINKS:
+                raise
+            copied = self._copied(f"{self.public}/{existing}")
+            assert copied is not None  # noqa: S101 - whatever its SHA-256
+            fresh = copied
+        self._rename(fresh, path)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(fresh)  # rename() of two names of one file does nothing
+
+    def _below(self, path: str) -> str:
+        """The folder of a path, below the public folder."""
+        return _folder(path[len(str(self.public)) + 1 :])
 
     def _place(self, name: str) -> str:
         """The path of `name`, its folders made; none of them may be a symbolic link."""
@@ -330,6 +353,25 @@ class FolderStorage:
         with storing(f"write {self.public}/{name}"):
             self._create(fresh, data)
         return fresh
+
+    def _copied(self, source: str | Path, sha256: str | None = None) -> str | None:
+        """A copy in the scratch folder, not durable yet; None if it has another SHA-256 than that
+        which is wanted."""
+        with open_regular(source) as original:
+            first = original.read(CHUNK)
+            if len(first) < CHUNK:  # all of it, as of most files
+                if sha256 not in (None, hashlib.sha256(first).hexdigest()):
+                    return None
+                fresh = self._new_name()
+                self._create(fresh, first)
+                return fresh
+            original.seek(0)
+            with self._fresh() as (fresh, file):
+                found = copy_bytes(original, file)
+        if sha256 in (None, found):
+            return fresh
+        os.unlink(fresh)
+        return None
 
     def _create(self, path: str, data: bytes, folder: int | None = None) -> None:
         """A new file, not durable yet; deleted again if the disk refuses. Raises OSError.
@@ -362,6 +404,7 @@ class FolderStorage:
 
     def _name(self, fresh: str, path: str) -> None:
         """Have `sync` rename a file; the bytes that waited for the name before are dropped."""
+        self._linked.pop(path, None)
         self._waiting.pop(path, None)
         self._waiting[path] = fresh
 

@@ -10,6 +10,8 @@ from typing import Any
 
 __all__ = ["is_file_info", "is_target"]
 
+_TEXT = {str}
+
 
 def is_file_info(entry: Any) -> bool:
     """Whether `entry` is one of a snapshot's ``meta`` (TUF specification 4.4)."""
@@ -33,4 +35,4 @@ def _is_from(least: int, value: Any) -> bool:
 
 
 def _is_hashes(value: Any) -> bool:
-    return type(value) is dict and bool(value) and all(type(v) is str for v in value.values())
+    return type(value) is dict and {*map(type, value.values())} == _TEXT
