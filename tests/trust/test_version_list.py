@@ -16,37 +16,12 @@ from indextrust.errors import MalformedError, MissingRoleError, RollbackError
 from indextrust.trust.checks import snapshot_not_rolled_back
 from indextrust.trust.metadata import Snapshot as OurSnapshot
 from indextrust.trust.metadata import parse, parse_snapshot
-from indextrust.trust.reader import MAX_DENSE_VALUES, read, read_signed
+from indextrust.trust.reader import MAX_DENSE_VALUES, read_signed
 from indextrust.trust.version_list import VersionList
+from tests.trust.two_ways import MOST, edited, long, short
 
-MOST = 10**7
 HEAD = b'{"signatures":[],"signed":{"_type":"snapshot","expires":"2030-01-01T00:00:00Z",'
 TAIL = b',"spec_version":"1.0.31","version":1}}'
-
-
-def _short(data: bytes) -> str:
-    """What `read_signed` makes of `data`, in a form that tells ``1`` from ``true``."""
-    try:
-        tree, payload = read_signed(data, where="test", max_length=MOST)
-    except MalformedError:
-        return "refused"
-    return json.dumps([_plain(tree), payload.decode()])
-
-
-def _long(data: bytes) -> str:
-    """The same from the strict reader and the encoder alone."""
-    try:
-        tree = read(data, where="test", max_length=MOST)
-    except MalformedError:
-        return "refused"
-    signed = isinstance(tree, dict) and "signed" in tree
-    return json.dumps([tree, canonical(tree["signed"]).decode() if signed else ""])
-
-
-def _plain(tree: Any) -> Any:
-    if isinstance(tree, dict):
-        return {name: _plain(value) for name, value in tree.items()}
-    return dict(tree) if isinstance(tree, VersionList) else tree
 
 
 def _meta(data: bytes) -> Any:
@@ -62,7 +37,7 @@ def test_a_snapshot_of_pythontuf_is_read_the_short_way() -> None:
     assert meta["bin-00ff.json"] == {"version": 256}
     for absent in ("bin-00ff.jso", "bin-00ff.json0", "", "\U0001f600", "\ud800", "zzz"):
         assert absent not in meta
-    assert _short(data) == _long(data)
+    assert short(data) == long(data)
 
 
 @pytest.mark.parametrize(
@@ -112,7 +87,7 @@ def test_a_snapshot_of_pythontuf_is_read_the_short_way() -> None:
 )  # fmt: skip
 def test_what_is_not_a_plain_list_gets_the_strict_readers_verdict(meta: bytes) -> None:
     data = HEAD + meta + TAIL
-    assert _short(data) == _long(data)
+    assert short(data) == long(data)
 
 
 @pytest.mark.parametrize(
@@ -137,7 +112,7 @@ def test_what_is_not_a_plain_list_gets_the_strict_readers_verdict(meta: bytes) -
     ],
 )
 def test_a_list_outside_of_signed_is_nothing_special(data: bytes) -> None:
-    assert _short(data) == _long(data)
+    assert short(data) == long(data)
 
 
 def test_only_a_snapshot_is_read_the_short_way() -> None:
@@ -182,19 +157,14 @@ def _files(draw: st.DrawFn) -> bytes:
     tree = {"signatures": [], "signed": signed}
     if draw(st.booleans()):
         tree["x"] = draw(st.sampled_from([{"meta": 0}, {"meta": {"a": {"version": 1}}}]))
-    data = canonical(tree)
-    for _ in range(draw(st.integers(0, 3))):
-        at = draw(st.integers(0, len(data)))
-        end = at + draw(st.integers(0, 3))
-        data = data[:at] + draw(st.sampled_from(TOKENS) | st.just(b"")) + data[end:]
-    return data
+    return edited(draw, canonical(tree), TOKENS)
 
 
 @settings(max_examples=400)
 @given(_files())
 def test_the_short_way_gives_what_the_long_way_gives(data: bytes) -> None:
     """Verdict, value and signed bytes are those of the strict reader."""
-    assert _short(data) == _long(data)
+    assert short(data) == long(data)
 
 
 def _snapshot(meta: dict[str, dict[str, int]], *, listed: bool) -> OurSnapshot:

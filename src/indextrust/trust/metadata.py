@@ -24,6 +24,7 @@ from indextrust.names import SNAPSHOT, TOP_LEVEL_ROLES
 from indextrust.trust.glance import is_file_info, is_target
 from indextrust.trust.keys import RoleKeys, parse_key
 from indextrust.trust.reader import read_signed
+from indextrust.trust.target_list import TargetList
 from indextrust.trust.version_list import VersionList
 
 if TYPE_CHECKING:
@@ -280,12 +281,14 @@ def parse_targets(envelope: Envelope) -> Targets:
     """Give targets metadata its type. Raises MalformedError, UnsupportedKeyError."""
     signed, where = envelope.signed, envelope.where
     version, expires = _common(signed, "targets", where)
-    targets = _get(signed, "targets", dict, where)
-    for path, entry in targets.items():
-        if not is_target(entry):
-            place = f"{where}: targets[{path!r}]"
-            _natural(entry, "length", place)  # one of these says what is wrong
-            _hashes(_get(entry, "hashes", dict, place), place)
+    targets = signed.get("targets")
+    if not isinstance(targets, TargetList):  # else the reader has proved its shape
+        targets = _get(signed, "targets", dict, where)
+        for path, entry in targets.items():
+            if not is_target(entry):
+                place = f"{where}: targets[{path!r}]"
+                _natural(entry, "length", place)  # one of these says what is wrong
+                _hashes(_get(entry, "hashes", dict, place), place)
     delegations: tuple[Delegation, ...] | SuccinctDelegation = ()
     if "delegations" in signed:
         delegations = _delegations(_get(signed, "delegations", dict, where), where)

@@ -9,8 +9,9 @@ stands twice is told from the number of colons outside strings, which is the num
 integers are looked at one by one only if some run of digits could be too long.
 
 `read_signed` gives the same for a metadata file, with the canonical bytes of what is signed. For
-a canonical snapshot that lists versions only it has a shorter way, which gives what the other
-one would give, or nothing (`indextrust.trust.version_list`).
+what is long and uniform, a canonical snapshot that lists versions only and a canonical bin whose
+targets have one sha256 each, it has a shorter way, which gives what the other one would give, or
+nothing (`indextrust.trust.version_list`, `indextrust.trust.target_list`).
 
 Refused beyond what RFC 8259 refuses, with the reason:
 
@@ -28,13 +29,16 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Callable
 from itertools import chain
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from indextrust.canonical import canonical_without_floats
 from indextrust.errors import LengthError, MalformedError
-from indextrust.names import SNAPSHOT
-from indextrust.trust.version_list import cut_out
+from indextrust.names import SNAPSHOT, TARGETS
+from indextrust.trust import target_list, version_list
+from indextrust.trust.target_list import TargetList
+from indextrust.trust.version_list import VersionList
 
 __all__ = ["MAX_DENSE_VALUES", "MAX_DEPTH", "MAX_DIGITS", "MAX_VALUES", "read", "read_signed"]
 
@@ -50,8 +54,30 @@ _ONE_SHAPE = bytes.maketrans(b"{}", b"[]")
 _ONE_DIGIT = bytes.maketrans(b"123456789", b"000000000")
 _TOO_WIDE = b"0" * (MAX_DIGITS + 1)
 _BEFORE_A_NUMBER = (b":", b",", b"[", b" ", b"\t", b"\n", b"\r")
-_LISTED_APART = b'"meta":0'
-_A_SNAPSHOT = b'"_type":"snapshot"'
+
+
+class _Uniform(NamedTuple):
+    """A part of a file that is long and uniform.
+
+    Args:
+        type: ``_type`` of the file.
+        field: in ``signed``, under which it stands.
+        cut_out: finds it.
+        values: that an entry counts for, as `_strict` counts.
+        quotes: that an entry has.
+    """
+
+    type: str
+    field: str
+    cut_out: Callable[..., tuple[VersionList | TargetList, int, int] | None]
+    values: int
+    quotes: int
+
+
+_UNIFORM = (
+    _Uniform(SNAPSHOT, "meta", version_list.cut_out, values=2, quotes=4),
+    _Uniform(TARGETS, "targets", target_list.cut_out, values=4, quotes=10),
+)
 
 
 def read(data: bytes, *, where: str, max_length: int) -> Any:
@@ -76,42 +102,45 @@ def read_signed(data: bytes, *, where: str, max_length: int) -> tuple[Any, bytes
     Args and errors as for `read`.
 
     Returns:
-        The tree, and the payload (empty if there is no ``signed`` in the tree). The ``meta`` of
-        a snapshot that lists versions only is a `VersionList`, which equals what `read` gives.
+        The tree, and the payload (empty if there is no ``signed`` in the tree). What is uniform
+        may be a `VersionList` or a `TargetList`, which equals what `read` gives.
     """
     _check_length(data, where, max_length)
-    listed = _versions_only(data, where)
-    if listed is not None:
-        return listed
+    for part in _UNIFORM:
+        if (found := _in_short(data, where, part)) is not None:
+            return found
     tree = _strict(data, where, _most_values(data))
     if not isinstance(tree, dict) or "signed" not in tree:
         return tree, b""
     return tree, canonical_without_floats(tree["signed"])
 
 
-def _versions_only(data: bytes, where: str) -> tuple[Any, bytes] | None:
-    """The short way: a long ``meta`` by itself, and the rest with a 0 in its place, strictly.
+def _in_short(data: bytes, where: str, part: _Uniform) -> tuple[Any, bytes] | None:
+    """The short way: a long uniform part by itself, and the rest with a 0 in its place, strictly.
 
-    The list is what ``signed`` has under ``meta`` if, in the rest, ``"meta":0`` stands once, it
-    stands in the canonical bytes of ``signed``, and these stand in the file as they are.
+    The part is what ``signed`` has under its field (``meta``, say) if, in the rest, ``"meta":0``
+    stands once, it stands in the canonical bytes of ``signed``, and these stand in the file as
+    they are.
     """
     most = _most_values(data)
-    found = cut_out(data, most=2 * most)
+    found = part.cut_out(data, most=most * part.quotes // part.values)
     if found is None:
         return None
-    versions, start, end = found
+    entries, start, end = found
+    key = f'"{part.field}":'.encode("ascii")
+    apart = key + b"0"
     rest = data[:start] + b"0" + data[end:]
-    if rest.count(_LISTED_APART) != 1 or _A_SNAPSHOT not in rest:
+    if rest.count(apart) != 1 or f'"_type":"{part.type}"'.encode("ascii") not in rest:
         return None
     try:
-        tree = _strict(rest, where, most - 2 * len(versions))
+        tree = _strict(rest, where, most - part.values * len(entries))
         signed = tree.get("signed") if isinstance(tree, dict) else None
-        if not isinstance(signed, dict) or signed.get("_type") != SNAPSHOT:
+        if not isinstance(signed, dict) or signed.get("_type") != part.type:
             return None
         payload = canonical_without_floats(signed)
-        if signed.get("meta") != 0 or type(signed["meta"]) is not int:
-            return None  # the 0 stands under some other "meta"
-        at = start - len(b'"meta":') - payload.index(_LISTED_APART)
+        if signed.get(part.field) != 0 or type(signed[part.field]) is not int:
+            return None  # the 0 stands under some other field of that name
+        at = start - len(key) - payload.index(apart)
         if at < 0 or rest[at : at + len(payload)] != payload:
             return None
         outside = _strict(rest[:at] + b"0" + rest[at + len(payload) :], where, most)
@@ -119,8 +148,8 @@ def _versions_only(data: bytes, where: str) -> tuple[Any, bytes] | None:
         return None  # the long way says what is wrong
     if outside["signed"] != 0:
         return None
-    signed["meta"] = versions
-    return tree, payload.replace(_LISTED_APART, data[start - len(b'"meta":') : end])
+    signed[part.field] = entries
+    return tree, payload.replace(apart, data[start - len(key) : end])
 
 
 def _check_length(data: bytes, where: str, max_length: int) -> None:
