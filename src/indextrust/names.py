@@ -33,6 +33,7 @@ __all__ = [
     "BIN_PREFIX",
     "CLASSIC_BINS_LIMIT",
     "LAYOUTS",
+    "METADATA_SUFFIX",
     "REHEARSAL_FIELD",
     "REHEARSAL_ROOT",
     "ROOT",
@@ -87,6 +88,9 @@ BINS = "bins"
 BIN_PREFIX = "bin"
 CLASSIC_BINS_LIMIT = 256
 """Up to here path-hash prefixes, which every TUF client reads; above, TAP 15 succinct roles."""
+
+METADATA_SUFFIX = ".metadata"
+"""What the core metadata beside a distribution file has after that file's name (PEP 658)."""
 
 _NORMALISED = re.compile(r"[a-z0-9](?:[a-z0-9]|-(?=[a-z0-9]))*", re.ASCII)
 _FILENAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.!+-]*", re.ASCII)
@@ -188,7 +192,7 @@ def file_path(project: NormalizedName, filename: str) -> str:
 
 def metadata_path(project: NormalizedName, filename: str) -> str:
     """Target path of the core metadata beside a distribution file (PEP 658)."""
-    return file_path(project, filename) + ".metadata"
+    return file_path(project, filename) + METADATA_SUFFIX
 
 
 def target_paths(layout: Layout) -> list[str]:

@@ -38,6 +38,7 @@ from indextrust.errors import (
     UnreachableError,
 )
 from indextrust.names import (
+    METADATA_SUFFIX,
     NormalizedName,
     document_path,
     file_identity,
@@ -61,7 +62,6 @@ from indextrust.trust.verdict import check
 
 __all__ = ["Client", "ListedFile", "Project", "Verified"]
 
-_METADATA = ".metadata"
 _MOST_METADATA = 8_000_000  # bytes of a PEP 658 file
 _CHUNK = 1 << 20
 
@@ -204,7 +204,7 @@ class Client:
             raise NotListedError(f"{file.filename}: the index has no core metadata beside it")
         known = self._memory.remembered(self._name, file.project)
         names = _spelled(_distributions(known), [file.filename])
-        seen = known.get(names[file.filename] + _METADATA)
+        seen = known.get(names[file.filename] + METADATA_SUFFIX)
         verdict = judge(seen, file.metadata_sha256)
         if isinstance(verdict, Changed):
             raise verdict.error()
@@ -267,7 +267,7 @@ class Client:
             InputError: a file that was never seen, or not a digest.
             StoreError: it could not be remembered.
         """
-        project = project_of_filename(filename.removesuffix(_METADATA))
+        project = project_of_filename(filename.removesuffix(METADATA_SUFFIX))
         self._memory.acknowledge(self._name, project, filename, sha256, when=self._clock())
 
     # -- parts -------------------------------------------------------------------------------
@@ -286,7 +286,8 @@ class Client:
         new |= {
             name: file.metadata_sha256
             for file in files
-            if file.metadata_sha256 and (name := names[file.filename] + _METADATA) not in known
+            if file.metadata_sha256
+            and (name := names[file.filename] + METADATA_SUFFIX) not in known
         }
         after = before
         if new:
@@ -345,7 +346,7 @@ class Client:
 
 def _distributions(remembered: Mapping[str, Remembered]) -> dict[str, Remembered]:
     """What is remembered of distribution files, without their core metadata."""
-    return {name: seen for name, seen in remembered.items() if not name.endswith(_METADATA)}
+    return {name: seen for name, seen in remembered.items() if not name.endswith(METADATA_SUFFIX)}
 
 
 def _spelled(seen: Iterable[str], filenames: Iterable[str]) -> dict[str, str]:

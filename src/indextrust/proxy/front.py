@@ -12,14 +12,13 @@ from aiohttp import web
 from packaging.utils import canonicalize_name
 
 from indextrust.errors import InputError, StoreError
-from indextrust.names import NormalizedName, project_name
+from indextrust.names import METADATA_SUFFIX, NormalizedName, project_name
 from indextrust.proxy import pages
 from indextrust.proxy.desk import Artifact, Desk
 from indextrust.proxy.refusals import PROBLEM_JSON, Problem
 
 __all__ = ["Front", "refusal"]
 
-_METADATA = ".metadata"
 _CHUNK = 262_144
 _PAGE_HEADERS = {"Cache-Control": "no-cache", "Vary": "Accept"}
 _FILE_HEADERS = {"Cache-Control": "max-age=365000000, immutable", "Accept-Ranges": "bytes"}
@@ -74,8 +73,8 @@ class Front:
         """A distribution file, or the core metadata beside it."""
         name, filename = _project_of(request), request.match_info["filename"]
         answer: Artifact | bytes | Problem
-        if filename.endswith(_METADATA):
-            answer = await self._desk.metadata(name, filename.removesuffix(_METADATA))
+        if filename.endswith(METADATA_SUFFIX):
+            answer = await self._desk.metadata(name, filename.removesuffix(METADATA_SUFFIX))
         else:
             answer = await self._desk.file(name, filename)
         if isinstance(answer, Problem):

@@ -1,0 +1,172 @@
+"""The installed form of a wheel: what of it can be found again on a machine.
+
+Installers keep no hash of the wheel they installed. What they leave is the wheel's files, under
+``site-packages``. The installed form is one digest over the paths and the sha256 of those that
+every installer leaves as they were:
+
+* taken: the wheel's members, and what lies below ``NAME.data/purelib`` and ``NAME.data/platlib``
+  by the path it is installed under;
+* left out, for installers write or change them: other parts of ``.data`` (scripts get another
+  first line), byte code in ``__pycache__``, and in ``.dist-info`` the files ``RECORD`` (and its
+  signatures), ``INSTALLER``, ``REQUESTED``, ``direct_url.json``, ``provenance_url.json``, and uv's
+  ``uv_cache.json`` and ``uv_build.json``.
+
+It is made from the bytes themselves, never from the digests in a RECORD: installers copy those
+from the wheel without a look at the files, so a malicious wheel may carry those of a good one.
+
+It has one size, whatever the wheel is: its author may be a thief. Two wheels that differ only in
+what is left out have one form. Nothing here opens a file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import struct
+import zipfile
+import zlib
+from collections.abc import Mapping
+from io import BytesIO
+from typing import IO
+
+from indextrust.incidents import Fingerprint
+
+__all__ = ["counted_path", "describe_wheel", "form_of"]
+
+_WRITTEN_BY_INSTALLERS = frozenset(
+    {
+        "RECORD",
+        "RECORD.jws",
+        "RECORD.p7s",
+        "INSTALLER",
+        "REQUESTED",
+        "direct_url.json",
+        "provenance_url.json",
+        "uv_build.json",
+        "uv_cache.json",
+    }
+)
+_DATA = re.compile(r"[^/]+\.data/(?:(?:purelib|platlib)/(?P<path>.+)|.*)", re.DOTALL)
+_MOST_FILES = 50_000
+_MOST_BYTES = 4 * 2**30  # unpacked
+_MOST_DIRECTORY = 16_000_000  # bytes
+_LONGEST_END = 20 + 22 + 65_535  # bytes of a zip64 locator, the end record and its comment
+_CHUNK = 1 << 20
+_NO_WHEEL = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    EOFError,
+    RuntimeError,  # encrypted; NotImplementedError too
+    ValueError,  # names that can't be decoded, offsets that can't be
+)
+
+
+def counted_path(path: str) -> str | None:
+    """Under which path a file counts in the installed form; None if it doesn't.
+
+    Args:
+        path: relative to the wheel's top, or to ``site-packages``; with forward slashes.
+    """
+    found = _DATA.fullmatch(path)
+    if found:
+        path = found["path"]
+        if path is None:
+            return None
+    parts = path.split("/")
+    if any(part in ("", ".", "..") for part in parts):
+        return None
+    if "__pycache__" in parts[:-1] and path.endswith(".pyc"):
+        return None
+    if len(parts) == 2 and parts[0].endswith(".dist-info") and parts[1] in _WRITTEN_BY_INSTALLERS:
+        return None
+    return path
+
+
+def form_of(files: Mapping[str, str]) -> str | None:
+    """The installed form.
+
+    Args:
+        files: path, as `counted_path` gave it, to sha256 (lower-case hex) of the bytes.
+
+    Returns:
+        Lower-case hex; None for no files at all: that would recognise nothing.
+    """
+    if not files:
+        return None
+    digest = hashlib.sha256(b"indextrust installed form 1\n")
+    for path in sorted(files):
+        name = path.encode("utf-8", "surrogateescape")
+        digest.update(b"%d:%s %s\n" % (len(name), name, files[path].encode("ascii")))
+    return digest.hexdigest()
+
+
+def describe_wheel(wheel: bytes | IO[bytes]) -> Fingerprint:
+    """By what a wheel, or any other distribution file, is recognised.
+
+    Never fails on what is in it: what is no wheel that installers would take (an sdist, a
+    damaged archive, one with a member twice, one of more than 50,000 files or 4 GiB unpacked)
+    has no installed form.
+
+    Args:
+        wheel: its bytes, or an open file that can seek.
+
+    Raises:
+        OSError: the file can't be read.
+    """
+    file = BytesIO(wheel) if isinstance(wheel, bytes) else wheel
+    file.seek(0)
+    whole = hashlib.sha256()
+    while piece := file.read(_CHUNK):
+        whole.update(piece)
+    try:
+        return Fingerprint(whole.hexdigest(), _form(file))
+    except _NO_WHEEL:
+        return Fingerprint(whole.hexdigest())
+
+
+def _form(file: IO[bytes]) -> str | None:
+    if not _has_small_directory(file):
+        return None
+    files: dict[str, str] = {}
+    left = _MOST_BYTES
+    with zipfile.ZipFile(file) as archive:
+        members = [member for member in archive.infolist() if not member.is_dir()]
+        if len(members) > _MOST_FILES:
+            return None
+        for member in members:
+            path = counted_path(member.filename)
+            if path is None:
+                continue
+            if path in files or member.compress_type not in (
+                zipfile.ZIP_STORED,
+                zipfile.ZIP_DEFLATED,  # zipfile unpacks the others without bound
+            ):
+                return None
+            digest = hashlib.sha256()
+            with archive.open(member) as opened:
+                while piece := opened.read(min(_CHUNK, left + 1)):
+                    left -= len(piece)
+                    if left < 0:
+                        return None
+                    digest.update(piece)
+            files[path] = digest.hexdigest()
+    return form_of(files)
+
+
+def _has_small_directory(file: IO[bytes]) -> bool:
+    """Whether zipfile may read the central directory into memory.
+
+    Its size stands in the record that ends an archive (APPNOTE.TXT, 4.3.16). One that says it
+    elsewhere (zip64) is no wheel to us.
+    """
+    length = file.seek(0, 2)
+    file.seek(max(0, length - _LONGEST_END))
+    end = file.read(_LONGEST_END)
+    at = end.rfind(b"PK\x05\x06")
+    return (
+        at >= 0
+        and len(end) >= at + 22
+        and end[max(0, at - 20) :][:4] != b"PK\x06\x07"
+        and int.from_bytes(end[at + 12 : at + 16], "little") <= _MOST_DIRECTORY
+    )
