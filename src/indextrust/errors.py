@@ -35,6 +35,7 @@ __all__ = [
     "IndextrustError",
     "InputError",
     "KeyFileError",
+    "KnownBadArtifactError",
     "LengthError",
     "MalformedError",
     "MissingExtraError",
@@ -193,6 +194,28 @@ class ChangedArtifactError(AlarmError):
         self.remembered = remembered
         self.offered = offered
         self.first_seen = first_seen
+
+
+class KnownBadArtifactError(AlarmError):
+    """The operator's incident record, under his offline keys, calls this very file bad.
+
+    Args:
+        filename: the distribution file's name.
+        offered: SHA-256 offered now, lower-case hex.
+        incident: the record's id.
+        summary: what the record says happened.
+    """
+
+    def __init__(self, filename: str, *, offered: str, incident: str, summary: str) -> None:
+        super().__init__(
+            f"incident record {incident} calls it bad ({summary:.120})",
+            where=filename,
+            got=f"sha256 {offered}",
+        )
+        self.filename = filename
+        self.offered = offered
+        self.incident = incident
+        self.summary = summary
 
 
 class RemovedArtifactError(AlarmError):

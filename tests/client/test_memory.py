@@ -188,8 +188,8 @@ def test_an_acknowledgement_without_a_first_seen_row_is_damage(path: Path) -> No
 def test_a_memory_of_another_version_is_refused(path: Path) -> None:
     SqliteMemory(path).close()
     with sqlite3.connect(path) as database:
-        database.execute("PRAGMA user_version = 2")
-    with pytest.raises(StoreError, match="expected version 1, got 2"):
+        database.execute("PRAGMA user_version = 3")
+    with pytest.raises(StoreError, match="expected version 2, got 3"):
         SqliteMemory(path)
 
 

@@ -3,6 +3,7 @@
     root.json, timestamp.json, bins.json, ...   what is trusted now, byte for byte as received
     root_history/N.root.json                    every root that was ever trusted
     evidence/                                   refused bytes, for a person to look at
+    incidents/SHA256.json                       incident records, to be had offline
     refreshed.times                             when the repository was last seen
     tmp/                                        files being written
     store.lock                                  the lock between processes
@@ -35,7 +36,9 @@ from indextrust.client.durable import make_folder, replacing_in
 from indextrust.client.folders import opened, read, read_below, subfolder
 from indextrust.client.pruning import Pruner
 from indextrust.client.times import decode, encode, together
-from indextrust.errors import StoreError, UnsafePathError
+from indextrust.distribution import SHA256_HEX
+from indextrust.errors import InputError, StoreError, UnsafePathError
+from indextrust.incidents import MAX_LENGTH, MAX_RECORDS
 from indextrust.names import ROOT, TOP_LEVEL_ROLES, metadata_filename
 from indextrust.trust.freshness import Times
 from indextrust.trust.wants import Persist
@@ -43,12 +46,14 @@ from indextrust.trust.wants import Persist
 __all__ = ["FileMetadataStore"]
 
 _HISTORY, _EVIDENCE, _TMP, _LOCK = "root_history", "evidence", "tmp", "store.lock"
+_KEPT = "incidents"
 _TIMES = "refreshed.times"
 _LOCK_SECONDS = 60.0
 _MOST_BYTES = 64_000_000  # more than any role may have; a larger file is not ours
 _MOST_TIMES = 1_000
 _MOST_NAME = 200
 _MOST_EVIDENCE = 32
+_MOST_KEPT = 2 * MAX_RECORDS
 _READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
 _FORGET = "; `indextrust trust reset-clock` forgets them"
 
@@ -107,6 +112,26 @@ class FileMetadataStore:
             kept = os.listdir(evidence)
             if filename not in kept and len(kept) < _MOST_EVIDENCE:
                 _write(folder, evidence, filename, data)
+
+    def kept_target(self, sha256: str) -> bytes | None:
+        """See `MetadataStore.kept_target`."""
+        with self._errors("read an incident record"), self._opened() as folder:
+            if folder is None:
+                return None
+            return read_below(folder, _KEPT, f"{_checked(sha256)}.json", most=MAX_LENGTH)
+
+    def keep_target(self, sha256: str, data: bytes) -> None:
+        """See `MetadataStore.keep_target`. Beyond twice as many as may count, all go."""
+        with (
+            contextlib.suppress(StoreError),
+            self._errors("keep an incident record"),
+            self._locked() as folder,
+            subfolder(folder, _KEPT) as kept,
+        ):
+            names = os.listdir(kept)
+            for name in names if len(names) >= _MOST_KEPT else ():
+                os.unlink(name, dir_fd=kept)
+            _write(folder, kept, f"{_checked(sha256)}.json", data)
 
     def times(self) -> Times | None:
         """See `MetadataStore.times`."""
@@ -213,6 +238,12 @@ def _filename(role: str) -> str:
     if role not in TOP_LEVEL_ROLES and role.casefold() in TOP_LEVEL_ROLES:
         raise UnsafePathError("a twin of a top-level role", where="role name", got=role)
     return name
+
+
+def _checked(sha256: str) -> str:
+    if not SHA256_HEX.fullmatch(sha256):
+        raise InputError(f"expected a lower-case hex sha256, got {sha256[:80]!r}")
+    return sha256
 
 
 def _read(folder: int, name: str) -> bytes | None:

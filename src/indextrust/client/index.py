@@ -13,22 +13,24 @@ asked for under its plain name.
 
 A file seen before that is listed with another digest stays in the list with the verdict
 `Changed`; using it raises `ChangedArtifactError`. One that is listed no more is "removed", never
-"unknown".
+"unknown". One that an incident record of the operator calls bad (`indextrust.trust.incidents`) is
+`KnownBad`, and using it raises `KnownBadArtifactError`.
 """
 
 from __future__ import annotations
 
 import hashlib
 import stat
-from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
+from indextrust.client.incidents import IncidentRecords
 from indextrust.client.listing import ListedFile, Project, Verified, not_listed
 from indextrust.client.ports import Clock, Fetcher, MemoryStore, MetadataStore
+from indextrust.client.seen import Seen, refusal
 from indextrust.client.updater import Refreshed, TufClient, utc_now
 from indextrust.client.urls import base_url
 from indextrust.client.wheels import wheel_metadata
-from indextrust.distribution import DistributionFile
 from indextrust.errors import (
     InputError,
     NotListedError,
@@ -41,23 +43,20 @@ from indextrust.names import (
     METADATA_SUFFIX,
     NormalizedName,
     document_path,
-    file_identity,
     file_path,
     metadata_path,
     project_name,
     project_of_filename,
 )
 from indextrust.trust import (
+    Incidents,
+    KnownBad,
     Limits,
     NotListed,
     Policy,
-    Remembered,
     TargetEntry,
-    Unchanged,
-    judge,
     parse_document,
 )
-from indextrust.trust.memory import Changed, FirstSeen
 from indextrust.trust.verdict import check
 
 __all__ = ["Client", "ListedFile", "Project", "Verified"]
@@ -110,17 +109,31 @@ class Client:
             policy=policy,
         )
         self._store = store
-        self._memory = memory
-        self._name = name
-        self._clock = clock
+        self._seen = Seen(memory, name, clock)
+        self._records = IncidentRecords(self._tuf, store)
 
     def refresh(self) -> Refreshed:
-        """Bring the trusted metadata up to date; see `TufClient.refresh`."""
-        return self._tuf.refresh()
+        """Bring the trusted metadata and the incident records up to date; see `TufClient.refresh`.
+
+        Its notices name the incidents of which this machine saw bad files.
+
+        Raises: as `TufClient.refresh`, and `incidents`.
+        """
+        return self._noticed(self._tuf.refresh())
 
     def state(self) -> Refreshed:
-        """What is trusted now, asked for only if the policy wants it; see `TufClient.state`."""
-        return self._tuf.state()
+        """What is trusted now, asked for only if the policy wants it; as `refresh` otherwise."""
+        return self._noticed(self._tuf.state())
+
+    def incidents(self) -> Incidents:
+        """What the operator's incident records say.
+
+        Raises:
+            RefusedError: one that can't be read.
+            UnreachableError: one that can't be had.
+            and what `TufClient.state` raises.
+        """
+        return self._records.current()
 
     def project(self, name: str) -> Project | NotListed:
         """A project's page, every file on it compared with what was seen first.
@@ -139,19 +152,21 @@ class Client:
         path = document_path(project)
         entry = self._tuf.target(path)
         if isinstance(entry, NotListed):
-            remembered = _distributions(self._memory.remembered(self._name, project))
-            if remembered:
+            removed = self._seen.removed(project, self._records.current())
+            if removed:
+                names = ", ".join(seen.filename for seen in removed)
                 raise RemovedArtifactError(
                     f"the project is listed no more in snapshot {entry.snapshot_version}",
                     where=project,
-                    expected=f"the files seen before: {', '.join(sorted(remembered))}",
+                    expected=f"the files seen before: {names}",
                 )
             return entry
         _require_sha256(entry)
         data = self._tuf.read(entry, max_length=self._limits.document_length)
         document = parse_document(project, data, max_length=self._limits.document_length)
-        judged = self._judged(project, document.versions, list(document.files.values()), entry)
-        if any(isinstance(listed.verdict, Changed) for listed in judged.files):
+        files = list(document.files.values())
+        judged = self._seen.page(project, document.versions, files, entry, self._records.current())
+        if any(refusal(listed.verdict) is not None for listed in judged.files):
             self._store.keep_evidence(f"{project}.page", data)
         return judged
 
@@ -178,6 +193,7 @@ class Client:
 
         Raises:
             ChangedArtifactError: it is not what was seen first under this name.
+            KnownBadArtifactError: an incident record calls it bad.
             ProfileError: page and file target disagree.
             LengthError, HashMismatchError: other bytes than vouched for came.
             and what `TufClient.download` raises.
@@ -192,22 +208,18 @@ class Client:
             NotListedError: the page lists none.
             ChangedArtifactError: it, or its file, is not what was seen first under the name. (An
                 installer resolves dependencies by it, so it is remembered like the file.)
+            KnownBadArtifactError: an incident record calls it, or its file, bad.
             ProfileError: page and target disagree.
             LengthError, HashMismatchError: other bytes than vouched for came, or more than a core
                 metadata file may have.
             and what `download` raises.
         """
-        self._refuse_changed(listed)
+        self._refuse(listed)
         file = listed.file
         path = metadata_path(file.project, file.filename)
         if file.metadata_sha256 is None:
             raise NotListedError(f"{file.filename}: the index has no core metadata beside it")
-        known = self._memory.remembered(self._name, file.project)
-        names = _spelled(_distributions(known), [file.filename])
-        seen = known.get(names[file.filename] + METADATA_SUFFIX)
-        verdict = judge(seen, file.metadata_sha256)
-        if isinstance(verdict, Changed):
-            raise verdict.error()
+        self._check(file.project, file.filename + METADATA_SUFFIX, file.metadata_sha256)
         entry = self._tuf.target(path)
         if isinstance(entry, NotListed):
             return self._tuf.read_plain(path, file.metadata_sha256, max_length=_MOST_METADATA)
@@ -268,52 +280,18 @@ class Client:
             StoreError: it could not be remembered.
         """
         project = project_of_filename(filename.removesuffix(METADATA_SUFFIX))
-        self._memory.acknowledge(self._name, project, filename, sha256, when=self._clock())
+        self._seen.acknowledge(project, filename, sha256)
 
     # -- parts -------------------------------------------------------------------------------
 
-    def _judged(
-        self,
-        project: NormalizedName,
-        versions: tuple[str, ...],
-        files: list[DistributionFile],
-        entry: TargetEntry,
-    ) -> Project:
-        known = self._memory.remembered(self._name, project)
-        before = _distributions(known)
-        names = _spelled(before, [file.filename for file in files])
-        new = {file.filename: file.sha256 for file in files if names[file.filename] not in before}
-        new |= {
-            name: file.metadata_sha256
-            for file in files
-            if file.metadata_sha256
-            and (name := names[file.filename] + METADATA_SUFFIX) not in known
-        }
-        after = before
-        if new:
-            self._memory.record(
-                self._name,
-                project,
-                new,
-                when=self._clock(),
-                snapshot_version=entry.snapshot_version,
-            )
-            # another process may have been first, with another digest
-            after = _distributions(self._memory.remembered(self._name, project))
-        listed = []
-        for file in files:
-            verdict = judge(after.get(names[file.filename]), file.sha256)
-            if file.filename in new and isinstance(verdict, Unchanged):
-                verdict = FirstSeen()
-            listed.append(ListedFile(file, verdict, entry))
-        listed_names = set(names.values())
-        removed = tuple(before[name] for name in sorted(before) if name not in listed_names)
-        return Project(project, versions, tuple(listed), removed, entry.snapshot_version)
+    def _noticed(self, refreshed: Refreshed) -> Refreshed:
+        notices = self._seen.notices(self._records.current())
+        return replace(refreshed, notices=(*refreshed.notices, *notices))
 
     def _vouched(self, listed: ListedFile) -> tuple[TargetEntry, bool]:
         """The entry to verify a file's bytes with, and whether it is a target: its own, agreeing
         with the page, or the page's word where there is none."""
-        self._refuse_changed(listed)
+        self._refuse(listed)
         file = listed.file
         entry = self._tuf.target(file_path(file.project, file.filename))
         if isinstance(entry, NotListed):
@@ -331,31 +309,22 @@ class Client:
                 f"offline that isn't asked for"
             )
         _require_sha256(entry)
-        known = _distributions(self._memory.remembered(self._name, project))
-        seen = known.get(_spelled(known, [filename])[filename])
-        verdict = judge(seen, entry.hashes["sha256"])
-        if isinstance(verdict, Changed):
-            raise verdict.error()
+        self._check(project, filename, entry.hashes["sha256"])
         return entry
 
-    @staticmethod
-    def _refuse_changed(listed: ListedFile) -> None:
-        if isinstance(listed.verdict, Changed):
-            raise listed.verdict.error()
+    def _check(self, project: NormalizedName, filename: str, sha256: str) -> None:
+        """Raise the alarm that this digest is, if it is one."""
+        verdict = self._seen.verdict(project, filename, sha256, self._records.current())
+        if (alarm := refusal(verdict)) is not None:
+            raise alarm
 
-
-def _distributions(remembered: Mapping[str, Remembered]) -> dict[str, Remembered]:
-    """What is remembered of distribution files, without their core metadata."""
-    return {name: seen for name, seen in remembered.items() if not name.endswith(METADATA_SUFFIX)}
-
-
-def _spelled(seen: Iterable[str], filenames: Iterable[str]) -> dict[str, str]:
-    """Under which name each file is remembered: another spelling of one that was seen is that."""
-    names, seen = {name: name for name in filenames}, set(seen)
-    if new := names.keys() - seen:  # names are costly to take apart
-        spelled = {file_identity(name): name for name in sorted(seen)}
-        names |= {name: spelled.get(file_identity(name), name) for name in new}
-    return names
+    def _refuse(self, listed: ListedFile) -> None:
+        """Raise the alarm that a listed file is, also by a record that came after the page."""
+        if (alarm := refusal(listed.verdict)) is not None:
+            raise alarm
+        file, incidents = listed.file, self._records.current()
+        if (incident := incidents.bad(file.project, file.filename, file.sha256)) is not None:
+            raise KnownBad(file.filename, file.sha256, incident).error()
 
 
 def _as_target(listed: ListedFile) -> TargetEntry:

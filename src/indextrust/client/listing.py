@@ -8,7 +8,7 @@ from pathlib import Path
 from indextrust.distribution import DistributionFile
 from indextrust.errors import NotListedError, RemovedArtifactError
 from indextrust.names import NormalizedName
-from indextrust.trust import Remembered, TargetEntry
+from indextrust.trust import Notice, Remembered, TargetEntry
 from indextrust.trust.memory import Verdict
 
 __all__ = ["ListedFile", "Project", "Verified", "not_listed"]
@@ -37,8 +37,10 @@ class Project:
         name: normalised.
         versions: PEP 440 versions as listed.
         files: in the page's order.
-        removed: files seen before that the page lists no more.
+        removed: files seen before that the page lists no more, and that no incident record
+            withdrew.
         snapshot_version: the snapshot under which it was read.
+        notices: what was accepted by an incident record just now.
     """
 
     name: NormalizedName
@@ -46,6 +48,7 @@ class Project:
     files: tuple[ListedFile, ...]
     removed: tuple[Remembered, ...]
     snapshot_version: int
+    notices: tuple[Notice, ...] = ()
 
     def file(self, filename: str) -> ListedFile:
         """The entry of one file, with its verdict.

@@ -1,8 +1,9 @@
 """`SqliteMemory`: first-seen memory in a local SQLite file.
 
 Two tables. ``first_seen`` has one row for each index and file name, written once and never
-changed. ``acknowledged`` has a row for each digest that a person accepted later; the last one
-is what counts, and the earlier ones stay as history.
+changed. ``acknowledged`` has a row for each digest that was accepted later, by a person or by an
+incident record, whose id it then has; the last one is what counts, and the earlier ones stay as
+history.
 
 The file is made complete under another name and then linked to its own, mode 0600: a file that
 is there and isn't a memory of this version was damaged or is someone else's, and is refused.
@@ -22,6 +23,7 @@ import stat
 import threading
 import weakref
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from urllib.parse import quote
@@ -34,7 +36,7 @@ from indextrust.trust.memory import Remembered
 
 __all__ = ["SqliteMemory"]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _APPLICATION_ID = 0x69_74_66_73  # "itfs"
 _BUSY_SECONDS = 30.0
 _SCHEMA = f"""
@@ -55,7 +57,8 @@ CREATE TABLE acknowledged (
     project TEXT NOT NULL,
     filename TEXT NOT NULL,
     sha256 TEXT NOT NULL,
-    acknowledged TEXT NOT NULL
+    acknowledged TEXT NOT NULL,
+    incident TEXT
 ) STRICT;
 CREATE INDEX acknowledged_files ON acknowledged (index_name, project, filename);
 PRAGMA application_id = {_APPLICATION_ID};
@@ -67,7 +70,7 @@ SELECT filename, sha256, first_seen, snapshot_version FROM first_seen
 WHERE index_name = :index AND project = :project
 """
 _ACKNOWLEDGED = """
-SELECT filename, sha256, acknowledged FROM acknowledged
+SELECT filename, sha256, acknowledged, incident FROM acknowledged
 WHERE index_name = :index AND project = :project ORDER BY number
 """
 
@@ -107,11 +110,12 @@ class SqliteMemory:
         known: dict[str, Remembered] = {}
         for filename, sha256, when, version in rows:
             known[filename] = self._row(project, filename, sha256, when, version)
-        for filename, sha256, when in later:
+        for filename, sha256, when, incident in later:
             if filename not in known:
                 raise StoreError(f"first-seen memory {self._path}: damaged at {filename!r}")
             version = known[filename].snapshot_version
-            known[filename] = self._row(project, filename, sha256, when, version)
+            accepted = self._row(project, filename, sha256, when, version)
+            known[filename] = replace(accepted, incident=incident)
         return known
 
     def record(
@@ -134,7 +138,14 @@ class SqliteMemory:
             )
 
     def acknowledge(
-        self, index: str, project: str, filename: str, sha256: str, *, when: datetime
+        self,
+        index: str,
+        project: str,
+        filename: str,
+        sha256: str,
+        *,
+        when: datetime,
+        incident: str | None = None,
     ) -> None:
         """See `MemoryStore.acknowledge`."""
         names = (index, project, filename)
@@ -145,9 +156,10 @@ class SqliteMemory:
             if known is None:
                 raise InputError(f"{filename!r} was never seen in index {index!r}")
             connection.execute(
-                "INSERT INTO acknowledged (index_name, project, filename, sha256, acknowledged) "
-                "VALUES (?, ?, ?, ?, ?)",
-                (*names, _checked(sha256), _text(when)),
+                "INSERT INTO acknowledged "
+                "(index_name, project, filename, sha256, acknowledged, incident) "
+                "VALUES (?, ?, ?, ?, ?, ?)",
+                (*names, _checked(sha256), _text(when), incident),
             )
 
     def close(self) -> None:

@@ -130,6 +130,23 @@ class MetadataStore(Protocol):
             data: as received.
         """
 
+    def kept_target(self, sha256: str) -> bytes | None:
+        """What was kept by `keep_target`; None if it wasn't, or is no more. A cache: whoever reads
+        it compares it with what vouches for it.
+
+        Raises:
+            StoreError: it is there and can't be read.
+        """
+
+    def keep_target(self, sha256: str, data: bytes) -> None:
+        """Keep a small verified target (an incident record), to be had offline. Best effort: a
+        store that can't be written to does nothing.
+
+        Args:
+            sha256: of `data`, lower-case hex.
+            data: at most 8,000,000 bytes.
+        """
+
 
 class MemoryStore(Protocol):
     """Remembers the first digest seen under each file name, for each index by its name.
@@ -168,9 +185,24 @@ class MemoryStore(Protocol):
         """
 
     def acknowledge(
-        self, index: str, project: str, filename: str, sha256: str, *, when: datetime
+        self,
+        index: str,
+        project: str,
+        filename: str,
+        sha256: str,
+        *,
+        when: datetime,
+        incident: str | None = None,
     ) -> None:
-        """A person accepts `sha256` for a remembered file. What was accepted before is kept.
+        """`sha256` is accepted for a remembered file. What was accepted before is kept.
+
+        Args:
+            index: the index's name on this machine.
+            project: normalised project name.
+            filename: the file's name, as remembered.
+            sha256: lower-case hex.
+            when: now, aware, UTC.
+            incident: id of the incident record by which; None: by a person.
 
         Raises:
             InputError: the file is not remembered.

@@ -179,6 +179,21 @@ class TufClient:
                     if not self._current.offline:
                         self._ask(call)
 
+    def own_targets(self, folder: str) -> tuple[TargetEntry, ...]:
+        """What the top-level targets role itself lists below `folder`, sorted by path.
+
+        What a delegated role lists there doesn't count, whatever it was delegated: for what only
+        the keys of targets may say.
+
+        Args:
+            folder: how the paths begin, with a slash at the end.
+
+        Raises: as `state`.
+        """
+        call = self._call()
+        with self._lock:
+            return self._usable(call).own_targets(folder)
+
     def download(self, entry: TargetEntry, destination: Path, *, plain: bool = False) -> Path:
         """Get a target's verified bytes into a file.
 

@@ -25,7 +25,7 @@ from indextrust.names import NormalizedName
 from indextrust.proxy.refusals import Problem, not_listed, problem_of
 from indextrust.proxy.report import RemovedFile, Report, VerifiedFile
 from indextrust.proxy.source import Source
-from indextrust.trust import Changed, NotListed
+from indextrust.trust import Changed, KnownBad, NotListed
 
 __all__ = ["Artifact", "Desk"]
 
@@ -77,8 +77,10 @@ class Desk:
             return answer
         self._report.page(name)
         for listed in answer.files:
-            if isinstance(listed.verdict, Changed):
+            if isinstance(listed.verdict, (Changed, KnownBad)):
                 self._report.alarm(str(listed.verdict.error()))
+        for notice in answer.notices:
+            self._report.notice(notice.message)
         for gone in answer.removed:
             when = gone.first_seen.isoformat(timespec="seconds")
             self._report.removed(RemovedFile(name, gone.filename, when))

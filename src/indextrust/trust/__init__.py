@@ -15,10 +15,19 @@ Example: a driver in a few lines (`store` and `get` are yours).
 
 from indextrust.trust.document import ProjectDocument, parse_document
 from indextrust.trust.freshness import Policy, Times
+from indextrust.trust.incidents import Incidents
 from indextrust.trust.known import Known
 from indextrust.trust.limits import Limits
 from indextrust.trust.lookup import NotListed, check_target_path
-from indextrust.trust.memory import Changed, FirstSeen, Remembered, Unchanged, judge
+from indextrust.trust.memory import (
+    Acknowledged,
+    Changed,
+    FirstSeen,
+    KnownBad,
+    Remembered,
+    Unchanged,
+    judge,
+)
 from indextrust.trust.notices import Notice
 from indextrust.trust.session import Lookup, Session, Trusted
 from indextrust.trust.verdict import TargetEntry
@@ -28,11 +37,14 @@ __all__ = [
     "ABSENT",
     "STORED",
     "Absent",
+    "Acknowledged",
     "Changed",
     "Done",
     "Fetch",
     "FirstSeen",
+    "Incidents",
     "Known",
+    "KnownBad",
     "Limits",
     "Load",
     "Lookup",

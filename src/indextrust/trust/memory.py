@@ -4,7 +4,8 @@ For each index, project and file name the digest that was seen first is remember
 seen again with another digest is `Changed`, whoever signed it: the rule that still holds when
 the online keys are stolen. It protects who saw the file before, nobody else.
 
-Only an acknowledgement changes what is remembered: a person's, naming the digest.
+Only an acknowledgement changes what is remembered: a person's, naming the digest, or that of an
+incident record under the operator's offline keys (`indextrust.trust.incidents`).
 """
 
 from __future__ import annotations
@@ -12,9 +13,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from indextrust.errors import ChangedArtifactError
+from indextrust.errors import ChangedArtifactError, KnownBadArtifactError
+from indextrust.incidents import Incident
 
-__all__ = ["Changed", "FirstSeen", "Remembered", "Unchanged", "Verdict", "judge"]
+__all__ = [
+    "Acknowledged",
+    "Changed",
+    "FirstSeen",
+    "KnownBad",
+    "Remembered",
+    "Unchanged",
+    "Verdict",
+    "judge",
+]
 
 
 @dataclass(frozen=True)
@@ -27,6 +38,8 @@ class Remembered:
         sha256: lower-case hex.
         first_seen: aware, UTC.
         snapshot_version: the snapshot under which it was seen; 0 for an index without TUF.
+        incident: id of the incident record by which this digest was accepted; None if it was
+            seen first, or accepted by a person.
     """
 
     project: str
@@ -34,6 +47,7 @@ class Remembered:
     sha256: str
     first_seen: datetime
     snapshot_version: int
+    incident: str | None = None
 
 
 @dataclass(frozen=True)
@@ -66,7 +80,35 @@ class Changed:
         )
 
 
-Verdict = FirstSeen | Unchanged | Changed
+@dataclass(frozen=True)
+class Acknowledged:
+    """Another digest than the one remembered; an incident record calls that one bad, and the
+    one offered good."""
+
+    remembered: Remembered
+    offered: str
+    incident: Incident
+
+
+@dataclass(frozen=True)
+class KnownBad:
+    """A digest that an incident record calls bad, whether it was seen before or not."""
+
+    filename: str
+    offered: str
+    incident: Incident
+
+    def error(self) -> KnownBadArtifactError:
+        """The alarm to raise when somebody wants to use the file."""
+        return KnownBadArtifactError(
+            self.filename,
+            offered=self.offered,
+            incident=self.incident.id,
+            summary=self.incident.summary,
+        )
+
+
+Verdict = FirstSeen | Unchanged | Changed | Acknowledged | KnownBad
 
 
 def judge(remembered: Remembered | None, sha256: str) -> Verdict:

@@ -183,6 +183,16 @@ class Session(Machine[Trusted]):
             checks.not_expired(getattr(trusted, first), now, first)
         return Lookup(self, trusted, check_target_path(path), now)
 
+    def own_targets(self, folder: str) -> tuple[TargetEntry, ...]:
+        """What the top-level targets role itself lists below `folder`, sorted by path.
+
+        Raises:
+            InputError: the refresh is not finished.
+        """
+        trusted = self.trusted
+        paths = sorted(path for path in trusted.targets.targets if path.startswith(folder))
+        return tuple(_entry(path, TARGETS, trusted.targets, trusted.snapshot) for path in paths)
+
     # -- the steps ---------------------------------------------------------------------------
 
     def _refresh(self, bootstrap: bytes) -> Steps[Trusted]:
@@ -365,16 +375,20 @@ class Lookup(Machine[TargetEntry | NotListed]):
         if found is None:
             return NotListed(path, trusted.snapshot.version)
         role, targets = found
-        entry = targets.targets[path]
-        return TargetEntry(
-            path,
-            entry["length"],
-            dict(entry["hashes"]),  # copies: what is `Known` serves later sessions too
-            role,
-            targets.version,
-            trusted.snapshot.version,
-            deepcopy(entry.get("custom")),
-        )
+        return _entry(path, role, targets, trusted.snapshot)
+
+
+def _entry(path: str, role: str, targets: Targets, snapshot: Snapshot) -> TargetEntry:
+    entry = targets.targets[path]
+    return TargetEntry(
+        path,
+        entry["length"],
+        dict(entry["hashes"]),  # copies: what is `Known` serves later sessions too
+        role,
+        targets.version,
+        snapshot.version,
+        deepcopy(entry.get("custom")),
+    )
 
 
 class _Roles:
