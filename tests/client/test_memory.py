@@ -193,6 +193,22 @@ def test_a_memory_of_another_version_is_refused(path: Path) -> None:
         SqliteMemory(path)
 
 
+def test_a_memory_of_the_first_version_is_taken_over_and_nothing_forgotten(path: Path) -> None:
+    """As indextrust 0.1.0 left it: its acknowledgements name no incident."""
+    memory = SqliteMemory(path)
+    _record(memory)
+    memory.acknowledge("pypi", "demo", WHEEL, BAD, when=LATER)
+    memory.close()
+    with sqlite3.connect(path) as database:
+        database.execute("ALTER TABLE acknowledged DROP COLUMN incident")
+        database.execute("PRAGMA user_version = 1")
+    for _ in range(2):
+        memory = SqliteMemory(path)
+        assert memory.remembered("pypi", "demo")[WHEEL] == Remembered("demo", WHEEL, BAD, LATER, 7)
+    memory.acknowledge("pypi", "demo", WHEEL, WORSE, when=LATER, incident="stolen-key")
+    assert memory.remembered("pypi", "demo")[WHEEL].incident == "stolen-key"
+
+
 @pytest.mark.timeout(20)
 def test_what_is_no_regular_file_is_refused(path: Path) -> None:
     path.parent.mkdir()

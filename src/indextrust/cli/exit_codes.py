@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from indextrust import errors
 
 __all__ = [
+    "AFFECTED",
     "BUG",
     "DEMO_FAILED",
     "INTERRUPTED",
@@ -25,6 +26,7 @@ BUG = 1
 USAGE = 2
 DEMO_FAILED = 3
 REFUSED_IN_RUN = 90
+AFFECTED = 91
 INTERRUPTED = 130
 
 
@@ -79,6 +81,9 @@ TABLE: tuple[ExitCode, ...] = (
         REFUSED_IN_RUN,
         "`indextrust run`: something was refused, or an alarm was raised, while the child ran, "
         "however the child ended. Otherwise `run` exits with the child's own code.",
+    ),
+    ExitCode(
+        AFFECTED, "`indextrust scan`: something installed is affected by an incident, or may be."
     ),
     ExitCode(INTERRUPTED, "Interrupted from the keyboard.", KeyboardInterrupt),
 )

@@ -1,9 +1,10 @@
-"""The commands of people who install: run, get, verify."""
+"""The commands of people who install: run, get, verify, scan."""
 
 from __future__ import annotations
 
 import contextlib
 import sys
+from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ import click
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
-from indextrust.cli.exit_codes import REFUSED_IN_RUN
+from indextrust.cli.exit_codes import AFFECTED, REFUSED_IN_RUN
 from indextrust.cli.options import FOLDER, common, duration, index_option, output
 from indextrust.errors import IndextrustError, InputError, NotListedError
 from indextrust.names import parse_filename, project_name
@@ -65,6 +66,8 @@ def get(release: str, folder: Path, index: str | None) -> None:
     out = output()
     client = _client(index)
     project = client.project(name)
+    for notice in getattr(project, "notices", ()):
+        out.note(notice.message, always=True)
     wanted = [file for file in getattr(project, "files", ()) if _is_of(file, version)]
     if not wanted:
         if isinstance(project, Project):
@@ -128,7 +131,49 @@ def verify(
     return code
 
 
-COMMANDS: tuple[click.Command, ...] = (run, get, verify)
+@click.command()
+@click.argument("environment", type=FOLDER)
+@index_option
+@common
+def scan(environment: Path, index: str | None) -> int:
+    """Say which distributions installed in ENVIRONMENT an incident record is about.
+
+    ENVIRONMENT is a virtual environment, the Python in it, or a site-packages folder. Nothing in
+    it is run. Files are compared with the digests in the index's incident records: a verdict on
+    what lies there now. Code that ran may have changed anything; throw away what is affected.
+    """
+    client, out = _client(index), output()
+    incidents = client.incidents().records
+    found = client.scan(environment)
+    for incident in incidents:
+        out.say(f"incident {incident.id} ({incident.date:%Y-%m-%d}): {incident.summary}")
+    for finding in found.findings:
+        name = f"{finding.project} {finding.version}".strip()
+        told = "".join(f" [{incident}]" for incident in finding.incidents)
+        out.say(f"{finding.judgement}: {name}: {finding.reason}{told}")
+        for line in finding.seen:
+            out.say(f"  {line}")
+    folders = ", ".join(map(str, found.folders))
+    concerned = sum(finding.judgement != "not affected" for finding in found.findings)
+    out.say(
+        f"{folders}: {concerned} of {found.distributions} distributions affected, or may be, by "
+        f"{len(incidents)} incident records"
+    )
+    out.data(
+        {
+            "incidents": [
+                {"id": one.id, "date": one.date.isoformat(), "summary": one.summary}
+                for one in incidents
+            ],
+            "folders": [str(folder) for folder in found.folders],
+            "distributions": found.distributions,
+            "findings": [asdict(one) | {"folder": str(one.folder)} for one in found.findings],
+        }
+    )
+    return AFFECTED if found.affected else 0
+
+
+COMMANDS: tuple[click.Command, ...] = (run, get, verify, scan)
 
 
 def _client(index: str | None, *, offline_for: timedelta | None = None) -> Client:

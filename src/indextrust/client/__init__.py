@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from indextrust.client.indexes import TrustedIndex, TrustedIndexes
     from indextrust.client.memory import SqliteMemory
     from indextrust.client.ports import Clock, Fetcher, MemoryStore, MetadataStore
+    from indextrust.client.scan import Finding, Scan
     from indextrust.client.updater import Refreshed, TufClient, utc_now
 
 __all__ = [
@@ -36,11 +37,13 @@ __all__ = [
     "Clock",
     "Fetcher",
     "FileMetadataStore",
+    "Finding",
     "ListedFile",
     "MemoryStore",
     "MetadataStore",
     "Project",
     "Refreshed",
+    "Scan",
     "SqliteMemory",
     "TrustedIndex",
     "TrustedIndexes",
@@ -59,6 +62,7 @@ _MODULES = {
     "indexes": ("TrustedIndex", "TrustedIndexes"),
     "memory": ("SqliteMemory",),
     "ports": ("Clock", "Fetcher", "MemoryStore", "MetadataStore"),
+    "scan": ("Finding", "Scan"),
     "updater": ("Refreshed", "TufClient", "utc_now"),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}

@@ -27,6 +27,7 @@ from pathlib import Path
 from indextrust.client.incidents import IncidentRecords
 from indextrust.client.listing import ListedFile, Project, Verified, not_listed
 from indextrust.client.ports import Clock, Fetcher, MemoryStore, MetadataStore
+from indextrust.client.scan import Scan, scan
 from indextrust.client.seen import Seen, refusal
 from indextrust.client.updater import Refreshed, TufClient, utc_now
 from indextrust.client.urls import base_url
@@ -134,6 +135,20 @@ class Client:
             and what `TufClient.state` raises.
         """
         return self._records.current()
+
+    def scan(self, environment: Path) -> Scan:
+        """Which installed distributions the incident records are about.
+
+        Args:
+            environment: a virtual environment, the Python in it, or a ``site-packages`` folder.
+                Nothing in it is run.
+
+        Raises:
+            InputError: no environment.
+            StoreError: it can't be read.
+            and what `incidents` raises.
+        """
+        return scan(environment, self.incidents(), self._seen.remembered)
 
     def project(self, name: str) -> Project | NotListed:
         """A project's page, every file on it compared with what was seen first.

@@ -65,6 +65,11 @@ PRAGMA application_id = {_APPLICATION_ID};
 PRAGMA user_version = {SCHEMA_VERSION};
 COMMIT;
 """
+# what version 1 (indextrust 0.1.0) lacks
+_FROM_VERSION_1 = f"""
+ALTER TABLE acknowledged ADD COLUMN incident TEXT;
+PRAGMA user_version = {SCHEMA_VERSION};
+"""
 _REMEMBERED = """
 SELECT filename, sha256, first_seen, snapshot_version FROM first_seen
 WHERE index_name = :index AND project = :project
@@ -96,6 +101,7 @@ class SqliteMemory:
             self._connection = _connect(path)
             self._close = weakref.finalize(self, self._connection.close)
             self._check()
+            self._bring_up_to_date()
 
     def remembered(self, index: str, project: str) -> Mapping[str, Remembered]:
         """See `MemoryStore.remembered`. After an acknowledgement its digest and time are given."""
@@ -176,13 +182,24 @@ class SqliteMemory:
         (version,) = self._connection.execute("PRAGMA user_version").fetchone()
         if application != _APPLICATION_ID:
             raise StoreError(f"first-seen memory {self._path}: damaged, or not a memory at all")
-        if version != SCHEMA_VERSION:
+        if not 1 <= version <= SCHEMA_VERSION:
             raise StoreError(
                 f"first-seen memory {self._path}: expected version {SCHEMA_VERSION}, got {version}"
             )
         (damage,) = self._connection.execute("PRAGMA quick_check(1)").fetchone()
         if damage != "ok":
             raise StoreError(f"first-seen memory {self._path}: damaged: {damage}")
+
+    def _bring_up_to_date(self) -> None:
+        """Give a memory of version 1 what it lacks; nothing in it is forgotten."""
+        (version,) = self._connection.execute("PRAGMA user_version").fetchone()
+        if version == SCHEMA_VERSION:
+            return
+        with self._transaction() as connection:
+            (version,) = connection.execute("PRAGMA user_version").fetchone()
+            if version != SCHEMA_VERSION:  # no other process was faster
+                for statement in _FROM_VERSION_1.split(";"):
+                    connection.execute(statement)
 
     def _row(self, project: str, filename: str, sha256: str, when: str, version: int) -> Remembered:
         try:

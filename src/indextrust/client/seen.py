@@ -97,6 +97,10 @@ class Seen:
             notices,
         )
 
+    def remembered(self, project: str) -> Mapping[str, Remembered]:
+        """All that is remembered of a project, by file name. Raises StoreError."""
+        return self._memory.remembered(self._name, project)
+
     def removed(self, project: NormalizedName, incidents: Incidents) -> tuple[Remembered, ...]:
         """The files remembered of a project that is listed no more, those left out that the
         operator withdrew. Raises StoreError."""
