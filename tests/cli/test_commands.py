@@ -48,7 +48,7 @@ def test_all_the_commands_are_there() -> None:
         *("ceremony status", "ceremony verify", "ceremony finish", "ceremony runbook"),
         "install",
         *("key generate", "key import", "key show", "key export"),
-        *("run", "get", "verify"),
+        *("run", "get", "verify", "scan"),
     }
 
 

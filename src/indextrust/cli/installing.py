@@ -229,7 +229,7 @@ def _summarise(result: RunResult) -> None:
     size = sum(file.size for file in summary.files)
     out.note(f"{len(summary.files)} files verified, {size:,} bytes")
     for notice in summary.notices:
-        out.note(notice)
+        out.note(notice, always=True)
     failures = [*summary.refusals, *summary.unreachable]
     if result.exit_code != 0:
         failures += summary.not_listed
