@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import zipfile
@@ -184,6 +185,21 @@ def test_the_form_is_made_of_the_bytes_that_stay() -> None:
         described = describe_wheel(_wheel(FILES | other))
         assert described.installed not in (form, None)
         assert described.sha256 != describe_wheel(_wheel(FILES)).sha256
+
+
+def test_the_form_is_the_one_of_the_specification() -> None:
+    """Worked out by hand from specs/recovery.md, in the order of the paths."""
+    counted = {
+        "demo-1.0.dist-info/METADATA": b"Name: demo\n",
+        "demo/__init__.py": b"x = 1\n",
+        "more.py": b"y = 2\n",
+    }
+    text = "indextrust installed form 1\n" + "".join(
+        f"{len(path)}:{path} {hashlib.sha256(data).hexdigest()}\n" for path, data in counted.items()
+    )
+    described = describe_wheel(_wheel(FILES))
+    assert described.installed == hashlib.sha256(text.encode()).hexdigest()
+    assert described.sha256 == hashlib.sha256(_wheel(FILES)).hexdigest()
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")

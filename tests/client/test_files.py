@@ -16,7 +16,7 @@ import pytest
 from filelock import FileLock
 
 from indextrust.client import FileMetadataStore
-from indextrust.errors import StoreError, UnsafePathError
+from indextrust.errors import InputError, StoreError, UnsafePathError
 from indextrust.trust import Persist
 from tests.client.processes import (
     in_child,
@@ -370,3 +370,35 @@ def test_evidence_with_a_long_name_is_kept(store: FileMetadataStore, folder: Pat
 
 def test_a_child_sees_what_its_parent_stored(store: FileMetadataStore) -> None:
     assert in_child(lambda: store.load("root")) == repr(_root(1))
+
+
+# -- incident records ----------------------------------------------------------------------------
+
+
+def test_records_are_kept_by_digest_and_bounded(store: FileMetadataStore, folder: Path) -> None:
+    digests = [_digest(b"%d" % number) or "" for number in range(513)]
+    assert FileMetadataStore(folder / "nowhere").kept_target(digests[0]) is None
+    for number, digest in enumerate(digests[:512]):
+        (folder / "incidents").mkdir(exist_ok=True)
+        (folder / "incidents" / f"{digest}.json").write_bytes(b"%d" % number)
+    assert store.kept_target(digests[7]) == b"7"
+    store.keep_target(digests[512], b"512")
+    assert FileMetadataStore(folder).kept_target(digests[512]) == b"512"
+    assert store.kept_target(digests[7]) is None  # all made room: they can be had again
+    for wrong in ("../root", "A" * 64, ""):
+        with pytest.raises(InputError):
+            store.kept_target(wrong)
+        with pytest.raises(InputError):
+            store.keep_target(wrong, b"")
+
+
+def test_a_record_is_read_through_no_link_and_a_store_that_is_read_only_keeps_none(
+    store: FileMetadataStore, folder: Path
+) -> None:
+    digest = _digest(b"x") or ""
+    assert without_rights(lambda: store.keep_target(digest, b"x")) == "None"
+    assert store.kept_target(digest) is None
+    (folder / "incidents").mkdir(exist_ok=True)
+    (folder / "incidents" / f"{digest}.json").symlink_to(folder / "root.json")
+    with pytest.raises(StoreError):
+        store.kept_target(digest)

@@ -199,6 +199,22 @@ def test_an_old_record_is_no_pardon_for_what_a_newer_one_calls_bad(
     assert user.verdicts() == {WHL: Unchanged}
 
 
+def test_what_a_thief_of_the_offline_keys_had_accepted_is_given_up_again(
+    stage: Stage, user: User
+) -> None:
+    """His record took in WORSE; the operator's, after new keys, calls that bad and lists no more
+    of the thief's."""
+    announce(stage, record("forged", [EVIL], WORSE))
+    put(stage, {WHL: WORSE, SDIST: OTHER})
+    assert user.verdicts()[WHL] is Acknowledged
+    announce(stage, record("honest", [EVIL, WORSE], GOOD))
+    assert user.verdicts()[WHL] is KnownBad
+    assert "honest" in notices(user)[0]
+    put(stage, {WHL: GOOD, SDIST: OTHER})
+    assert user.verdicts() == {WHL: Acknowledged, SDIST: Unchanged}
+    assert user.verdicts() == {WHL: Unchanged, SDIST: Unchanged}
+
+
 def test_core_metadata_is_said_of_like_its_file(stage: Stage) -> None:
     honest, evil = b"Metadata-Version: 2.1\n", b"Metadata-Version: 2.1\nRequires-Dist: evil\n"
 
