@@ -246,6 +246,22 @@ def test_core_metadata_is_said_of_like_its_file(stage: Stage) -> None:
         client.metadata(listed)
 
 
+def test_core_metadata_beside_a_bad_file_is_not_remembered(stage: Stage) -> None:
+    """The record says nothing of it; it came with the bad file all the same."""
+    announce(stage, record("stolen-key", [EVIL], GOOD))
+    user = User(stage, "user")
+    for wheel, text in ((EVIL, b"evil"), (GOOD, b"honest")):
+        put(stage, {WHL: wheel})
+        entries = [listing(WHL, wheel, **{"core-metadata": {"sha256": sha256(text)}})]
+        stage.add(f"files/demo/{WHL}.metadata", text)
+        stage.add("simple/demo/index.json", page("demo", entries))
+        stage.publish()
+        client = user.client()
+        listed = client.file(WHL)
+    assert isinstance(listed.verdict, FirstSeen)
+    assert client.metadata(listed) == b"honest"
+
+
 # -- what was withdrawn ---------------------------------------------------------------------------
 
 

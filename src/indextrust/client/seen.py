@@ -61,11 +61,9 @@ class Seen:
         known = self._memory.remembered(self._name, project)
         names = _spelled(_distributions(known), [file.filename for file in files])
         listed = _listed(files, names)
-        new = {
-            name: sha256
-            for name, sha256 in listed
-            if name not in known and incidents.bad(project, name, sha256) is None
-        }
+        bad = {name for name, sha256 in listed if incidents.bad(project, name, sha256) is not None}
+        bad |= {name + METADATA_SUFFIX for name in bad}  # what came with it is no first sight
+        new = {name: sha256 for name, sha256 in listed if name not in known and name not in bad}
         if new:
             self._memory.record(
                 self._name,

@@ -46,15 +46,16 @@ class Incidents:
 
     def __init__(self, records: Iterable[Incident] = ()) -> None:
         self.records: tuple[Incident, ...] = tuple(records)
-        self._said: dict[str, dict[Hashable, _Said]] = {}
+        self._files: dict[str, list[tuple[Incident, IncidentFile]]] = {}
         for incident in self.records:
             for file in incident.files:
-                self._add(incident, file)
+                self._files.setdefault(file.project, []).append((incident, file))
+        self._said: dict[str, dict[Hashable, _Said]] = {}  # of the projects that were asked for
 
     @property
     def projects(self) -> tuple[str, ...]:
         """The projects that any record names, sorted."""
-        return tuple(sorted(self._said))
+        return tuple(sorted(self._files))
 
     def bad(self, project: str, filename: str, sha256: str) -> Incident | None:
         """The record that calls this digest bad, if any does.
@@ -95,16 +96,23 @@ class Incidents:
                 return Acknowledged(verdict.remembered, sha256, said.good[sha256])
         return verdict
 
-    def _add(self, incident: Incident, file: IncidentFile) -> None:
-        said = self._said.setdefault(file.project, {}).setdefault(_key(file.filename), _Said())
+    def _of(self, project: str, filename: str) -> _Said | None:
+        if project not in self._files:
+            return None
+        if project not in self._said:  # names are costly to take apart
+            self._said[project] = _said(self._files[project])
+        return self._said[project].get(_key(filename))
+
+
+def _said(files: list[tuple[Incident, IncidentFile]]) -> dict[Hashable, _Said]:
+    found: dict[Hashable, _Said] = {}
+    for incident, file in files:
+        said = found.setdefault(_key(file.filename), _Said())
         for bad in file.bad:
             said.bad.setdefault(bad.sha256, incident)
         if file.good is not None:
             said.good.setdefault(file.good.sha256, incident)
-
-    def _of(self, project: str, filename: str) -> _Said | None:
-        files = self._said.get(project)
-        return None if files is None else files.get(_key(filename))
+    return found
 
 
 def _key(filename: str) -> Hashable:
