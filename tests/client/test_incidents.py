@@ -165,8 +165,25 @@ def test_a_person_can_not_accept_what_the_operator_calls_bad(stage: Stage) -> No
     user.project()
     announce(stage, record("stolen-key", [EVIL], GOOD))
     put(stage, {WHL: EVIL})
+    with pytest.raises(KnownBadArtifactError):
+        user.client().acknowledge(WHL, sha256(EVIL))
+    stage.server.tamper("metadata/timestamp.json", 503)  # nor while the index is away
     user.client().acknowledge(WHL, sha256(EVIL))
+    stage.server.be_honest()
     assert user.verdicts() == {WHL: KnownBad}
+
+
+def test_a_bad_file_of_ones_own_is_named_as_such(stage: Stage, user: User) -> None:
+    """Downloaded while it was listed; the index lists the good one again."""
+    announce(stage, record("stolen-key", [EVIL], GOOD))
+    client = user.client()
+    client.refresh()
+    with pytest.raises(KnownBadArtifactError, match="stolen-key"):
+        client.verify(_written(user, WHL, EVIL))
+    with pytest.raises(KnownBadArtifactError):
+        user.client(offline_for=timedelta(days=1)).verify(user.home / WHL)
+    with pytest.raises(LengthError):
+        client.verify(_written(user, WHL, b"neither"))
 
 
 def test_a_listing_from_before_the_record_is_refused_when_it_is_used(stage: Stage) -> None:

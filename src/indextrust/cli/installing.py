@@ -142,7 +142,7 @@ def scan(environment: Path, index: str | None) -> int:
     it is run. Files are compared with the digests in the index's incident records: a verdict on
     what lies there now. Code that ran may have changed anything; throw away what is affected.
     """
-    client, out = _client(index), output()
+    client, out = _client(index, without="incident"), output()
     incidents = client.incidents().records
     found = client.scan(environment)
     for incident in incidents:
@@ -155,10 +155,12 @@ def scan(environment: Path, index: str | None) -> int:
             out.say(f"  {line}")
     folders = ", ".join(map(str, found.folders))
     concerned = sum(finding.judgement != "not affected" for finding in found.findings)
-    out.say(
-        f"{folders}: {concerned} of {found.distributions} distributions affected, or may be, by "
-        f"{len(incidents)} incident records"
-    )
+    if incidents:
+        out.say(
+            f"{folders}: {concerned} of {found.distributions} distributions affected, or may be"
+        )
+    else:
+        out.say(f"{folders}: {found.distributions} distributions; the index has no incident record")
     out.data(
         {
             "incidents": [
@@ -176,14 +178,18 @@ def scan(environment: Path, index: str | None) -> int:
 COMMANDS: tuple[click.Command, ...] = (run, get, verify, scan)
 
 
-def _client(index: str | None, *, offline_for: timedelta | None = None) -> Client:
-    """A refreshed client; what should be known of the refresh is told."""
+def _client(
+    index: str | None, *, offline_for: timedelta | None = None, without: str = ""
+) -> Client:
+    """A refreshed client; what should be known of the refresh is told, `without` what the command
+    tells itself (a kind of notice)."""
     from indextrust.client import TrustedIndexes
 
     client = TrustedIndexes.default().client(index, offline_for=offline_for)
     state, out = client.state(), output()
     for notice in state.notices:
-        out.note(notice.message, always=True)
+        if notice.kind != without:
+            out.note(notice.message, always=True)
     if offline_for is not None:
         asked = state.asked.isoformat(timespec="seconds")
         out.note(f"offline: judged by what the index said at {asked}", always=True)

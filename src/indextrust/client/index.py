@@ -31,11 +31,14 @@ from indextrust.client.scan import Scan, scan
 from indextrust.client.seen import Seen, refusal
 from indextrust.client.updater import Refreshed, TufClient, utc_now
 from indextrust.client.urls import base_url
+from indextrust.client.vouched import agree, as_target, require_sha256
 from indextrust.client.wheels import wheel_metadata
 from indextrust.errors import (
     InputError,
+    KnownBadArtifactError,
     NotListedError,
     ProfileError,
+    RefusedError,
     RemovedArtifactError,
     StoreError,
     UnreachableError,
@@ -176,7 +179,7 @@ class Client:
                     expected=f"the files seen before: {names}",
                 )
             return entry
-        _require_sha256(entry)
+        require_sha256(entry)
         data = self._tuf.read(entry, max_length=self._limits.document_length)
         document = parse_document(project, data, max_length=self._limits.document_length)
         files = list(document.files.values())
@@ -238,7 +241,7 @@ class Client:
         entry = self._tuf.target(path)
         if isinstance(entry, NotListed):
             return self._tuf.read_plain(path, file.metadata_sha256, max_length=_MOST_METADATA)
-        _agree(entry, entry.length, file.metadata_sha256)
+        agree(entry, entry.length, file.metadata_sha256)
         return self._tuf.read(entry, max_length=_MOST_METADATA)
 
     def verify(self, path: Path) -> Verified:
@@ -249,10 +252,12 @@ class Client:
 
         Raises:
             LengthError, HashMismatchError: other bytes than the index lists.
+            KnownBadArtifactError: an incident record calls this very file bad.
             StoreError: the file can't be read.
             and what `file` and `download` raise.
         """
         length, sha256 = _hashed(path)
+        self._refuse_bad(project_of_filename(path.name), path.name, sha256)
         if self._tuf.offline:
             entry = self._known_target(path.name)
         else:
@@ -290,11 +295,21 @@ class Client:
             filename: the distribution file, or its core metadata (``….metadata``).
             sha256: lower-case hex; compared by the person with what the operator says.
 
+        The index is asked for its incident records. If it can't be, the digest is remembered all
+        the same; what a record calls bad is refused when it is used, whatever was acknowledged.
+
         Raises:
             InputError: a file that was never seen, or not a digest.
+            KnownBadArtifactError: an incident record calls it bad.
             StoreError: it could not be remembered.
         """
         project = project_of_filename(filename.removesuffix(METADATA_SUFFIX))
+        try:
+            self._refuse_bad(project, filename, sha256)
+        except KnownBadArtifactError:
+            raise
+        except (RefusedError, UnreachableError):
+            pass
         self._seen.acknowledge(project, filename, sha256)
 
     # -- parts -------------------------------------------------------------------------------
@@ -310,8 +325,8 @@ class Client:
         file = listed.file
         entry = self._tuf.target(file_path(file.project, file.filename))
         if isinstance(entry, NotListed):
-            return _as_target(listed), False
-        _agree(entry, file.size, file.sha256)
+            return as_target(listed), False
+        agree(entry, file.size, file.sha256)
         return entry, True
 
     def _known_target(self, filename: str) -> TargetEntry:
@@ -323,7 +338,7 @@ class Client:
                 f"{filename}: it is no target, its project's page alone vouches for it, and "
                 f"offline that isn't asked for"
             )
-        _require_sha256(entry)
+        require_sha256(entry)
         self._check(project, filename, entry.hashes["sha256"])
         return entry
 
@@ -337,39 +352,13 @@ class Client:
         """Raise the alarm that a listed file is, also by a record that came after the page."""
         if (alarm := refusal(listed.verdict)) is not None:
             raise alarm
-        file, incidents = listed.file, self._records.current()
-        if (incident := incidents.bad(file.project, file.filename, file.sha256)) is not None:
-            raise KnownBad(file.filename, file.sha256, incident).error()
+        self._refuse_bad(listed.file.project, listed.file.filename, listed.file.sha256)
 
-
-def _as_target(listed: ListedFile) -> TargetEntry:
-    file, document = listed.file, listed.document
-    return TargetEntry(
-        file_path(file.project, file.filename),
-        file.size,
-        {"sha256": file.sha256},
-        document.role,
-        document.role_version,
-        document.snapshot_version,
-    )
-
-
-def _require_sha256(entry: TargetEntry) -> None:
-    """Profile: every target has a sha256, the hash that installers and lock files use."""
-    if "sha256" not in entry.hashes:
-        raise ProfileError("no sha256", where=entry.path, got=sorted(entry.hashes))
-
-
-def _agree(entry: TargetEntry, size: int, sha256: str) -> None:
-    """Profile: a page and a file's own target say the same of it."""
-    _require_sha256(entry)
-    if (entry.length, entry.hashes["sha256"]) != (size, sha256):
-        raise ProfileError(
-            "the project's page and the file's own target disagree",
-            where=entry.path,
-            expected=f"{size} bytes, sha256 {sha256} (page)",
-            got=f"{entry.length} bytes, sha256 {entry.hashes['sha256']} (target)",
-        )
+    def _refuse_bad(self, project: NormalizedName, filename: str, sha256: str) -> None:
+        """Raise KnownBadArtifactError if an incident record calls this digest bad."""
+        incident = self._records.current().bad(project, filename, sha256)
+        if incident is not None:
+            raise KnownBad(filename, sha256, incident).error()
 
 
 def _hashed(path: Path) -> tuple[int, str]:
