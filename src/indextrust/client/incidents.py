@@ -17,6 +17,7 @@ import threading
 
 from indextrust.client.ports import MetadataStore
 from indextrust.client.updater import TufClient
+from indextrust.client.vouched import require_sha256
 from indextrust.errors import LengthError, RefusedError, UnreachableError
 from indextrust.incidents import FOLDER, MAX_LENGTH, MAX_RECORDS, Incident, parse
 from indextrust.trust import Incidents, TargetEntry
@@ -76,10 +77,8 @@ class IncidentRecords:
 
 
 def _sha256(entry: TargetEntry) -> str:
-    """Profile: a record is listed with its sha256."""
     check_hashes(entry.hashes, where=entry.path)
-    if "sha256" not in entry.hashes:
-        raise RefusedError("no sha256", where=entry.path, got=sorted(entry.hashes))
+    require_sha256(entry)
     return entry.hashes["sha256"]
 
 
