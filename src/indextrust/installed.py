@@ -30,6 +30,7 @@ from io import BytesIO
 from typing import IO
 
 from indextrust.incidents import Fingerprint
+from indextrust.zip_end import directory_length
 
 __all__ = ["counted_path", "describe_wheel", "form_of"]
 
@@ -50,7 +51,6 @@ _DATA = re.compile(r"[^/]+\.data/(?:(?:purelib|platlib)/(?P<path>.+)|.*)", re.DO
 _MOST_FILES = 50_000
 _MOST_BYTES = 4 * 2**30  # unpacked
 _MOST_DIRECTORY = 16_000_000  # bytes
-_LONGEST_END = 20 + 22 + 65_535  # bytes of a zip64 locator, the end record and its comment
 _CHUNK = 1 << 20
 _NO_WHEEL = (
     zipfile.BadZipFile,
@@ -126,7 +126,8 @@ def describe_wheel(wheel: bytes | IO[bytes]) -> Fingerprint:
 
 
 def _form(file: IO[bytes]) -> str | None:
-    if not _has_small_directory(file):
+    length = directory_length(file)
+    if length is None or length > _MOST_DIRECTORY:
         return None
     files: dict[str, str] = {}
     left = _MOST_BYTES
@@ -152,21 +153,3 @@ def _form(file: IO[bytes]) -> str | None:
                     digest.update(piece)
             files[path] = digest.hexdigest()
     return form_of(files)
-
-
-def _has_small_directory(file: IO[bytes]) -> bool:
-    """Whether zipfile may read the central directory into memory.
-
-    Its size stands in the record that ends an archive (APPNOTE.TXT, 4.3.16). One that says it
-    elsewhere (zip64) is no wheel to us.
-    """
-    length = file.seek(0, 2)
-    file.seek(max(0, length - _LONGEST_END))
-    end = file.read(_LONGEST_END)
-    at = end.rfind(b"PK\x05\x06")
-    return (
-        at >= 0
-        and len(end) >= at + 22
-        and end[max(0, at - 20) :][:4] != b"PK\x06\x07"
-        and int.from_bytes(end[at + 12 : at + 16], "little") <= _MOST_DIRECTORY
-    )

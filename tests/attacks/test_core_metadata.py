@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -150,6 +151,23 @@ def test_attack_45_a_directory_of_a_million_files(stage: Stage, tmp_path: Path) 
     client = _serve(stage, bytes(wheel), HONEST)
     path = _downloaded(client, tmp_path)
     with pytest.raises(LengthError, match="directory is too long"):
+        client.verify_deeply(path)
+
+
+def test_attack_45_a_directory_whose_length_stands_elsewhere(stage: Stage, tmp_path: Path) -> None:
+    """zipfile follows a zip64 locator, whatever the end record says."""
+    wheel = _wheel([(f"{INFO}/METADATA", HONEST)])
+    end = wheel[-22:]
+    *_, count, _, length, offset, _ = struct.unpack("<4s4H2LH", end)
+    fields = (44, 45, 45, 0, 0, count, count, length, offset)
+    record = struct.pack("<4sQ2H2L4Q", b"PK\x06\x06", *fields)
+    locator = struct.pack("<4sLQL", b"PK\x06\x07", 0, len(wheel) - len(end), 1)
+    hostile = wheel[: -len(end)] + record + locator + end
+    with zipfile.ZipFile(io.BytesIO(hostile)) as archive:
+        assert archive.read(f"{INFO}/METADATA") == HONEST
+    client = _serve(stage, hostile, HONEST)
+    path = _downloaded(client, tmp_path)
+    with pytest.raises(MalformedError, match="no zip64"):
         client.verify_deeply(path)
 
 

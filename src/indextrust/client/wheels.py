@@ -10,11 +10,11 @@ import zlib
 from pathlib import Path
 
 from indextrust.errors import LengthError, MalformedError, StoreError
+from indextrust.zip_end import directory_length
 
 __all__ = ["wheel_metadata"]
 
 _MOST_DIRECTORY = 8_000_000  # bytes: some 100,000 files
-_LONGEST_END = 22 + 65_535  # bytes of the end record and its comment
 
 
 def wheel_metadata(path: Path, *, max_length: int) -> bytes:
@@ -67,19 +67,13 @@ def _is_metadata(name: str) -> bool:
 
 
 def _check_directory(path: Path) -> None:
-    """Refuse a central directory that zipfile would make gigabytes of.
-
-    Its size stands in the record that ends an archive (APPNOTE.TXT, 4.3.16). An archive that says
-    it elsewhere (zip64) is refused too: no wheel needs that for its directory.
-    """
+    """Refuse a central directory that zipfile would make gigabytes of."""
     with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - _LONGEST_END))
-        end = file.read(_LONGEST_END)
-    at = end.rfind(b"PK\x05\x06")
-    if at < 0 or len(end) < at + 22:
-        raise MalformedError("not a zip archive", where=path.name, expected="an end record")
-    size = int.from_bytes(end[at + 12 : at + 16], "little")
-    if size > _MOST_DIRECTORY:
+        length = directory_length(file)
+    if length is None:
+        expected = "an end record, and no zip64 one"
+        raise MalformedError("not a zip archive of a wheel", where=path.name, expected=expected)
+    if length > _MOST_DIRECTORY:
         raise LengthError(
-            "its directory is too long", where=path.name, expected=_MOST_DIRECTORY, got=size
+            "its directory is too long", where=path.name, expected=_MOST_DIRECTORY, got=length
         )
