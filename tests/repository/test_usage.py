@@ -232,3 +232,61 @@ def test_a_new_online_key_goes_on_in_the_same_log(place: Place) -> None:
     keyids = [json.loads(line)["keyid"] for line in lines(place)]
     assert keyids[-2:] == [place.online.public_key.keyid, new.public_key.keyid]
     place.repository.check_uses()
+
+
+# -- another place -------------------------------------------------------------------------------
+
+
+def opened(place: Place, online_log: Path | None = None) -> Repository:
+    return Repository.open(
+        place.repository.folder, online=place.online, clock=place.clock, online_log=online_log
+    )
+
+
+def test_the_place_is_remembered_when_the_log_is_written_there_and_not_before(
+    tmp_path: Path,
+) -> None:
+    place = Place(tmp_path, bins=2)
+    elsewhere = tmp_path / "elsewhere.log"
+    assert opened(place, elsewhere).status().uses is None
+    opened(place).check_uses()  # nobody published: the usual one still
+    log(place).rename(elsewhere)
+    repository = opened(place, elsewhere)
+    repository.add(place.wheel("demo", "1.0"))
+    repository.publish()
+    later = opened(place)
+    assert later.status().uses.place == str(elsewhere)  # type: ignore[union-attr]
+    later.add(place.wheel("demo", "2.0"))
+    later.publish()
+    assert not log(place).exists()
+    assert opened(place).check().clean
+
+    elsewhere.rename(log(place))  # and back again
+    repository = opened(place, log(place))
+    repository.add(place.wheel("demo", "3.0"))
+    repository.publish()
+    assert opened(place).check().clean
+    assert not elsewhere.exists()
+
+
+def test_a_thief_who_points_it_elsewhere_is_found_out_by_the_check(tmp_path: Path) -> None:
+    """He writes the folder's files, and has no key of the queue."""
+    place = Place(tmp_path, bins=2)
+    place.publish(place.wheel("demo", "1.0"))
+    empty = tmp_path / "empty.log"
+    empty.touch()
+    remembered = place.repository.folder / "online.place"
+    remembered.write_text(f"{empty}\n")
+    (found,) = opened(place).check().differences
+    assert (found.kind, found.where) == ("uses", str(empty))
+    assert "is not in it as it was published" in found.what
+    assert opened(place, log(place)).check().clean
+
+
+@pytest.mark.parametrize("noted", [b"", b"uses.log\n", b"/a\n/b\n", b"/a\0b\n"])
+def test_a_place_that_is_none_is_told_of(noted: bytes, tmp_path: Path) -> None:
+    place = Place(tmp_path, bins=2)
+    (place.repository.folder / "online.place").write_bytes(noted)
+    with pytest.raises(StoreError, match=r"expected the path of the log .* by --online-log"):
+        opened(place)
+    assert opened(place, log(place)).check().clean

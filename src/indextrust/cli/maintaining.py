@@ -12,7 +12,14 @@ from pathlib import Path
 import click
 
 from indextrust.cli.exit_codes import exit_code
-from indextrust.cli.options import FOLDER, by_option, common, output, queue_key_option
+from indextrust.cli.options import (
+    FOLDER,
+    by_option,
+    common,
+    online_log_option,
+    output,
+    queue_key_option,
+)
 from indextrust.errors import AlteredStateError, StoreError
 
 __all__ = ["COMMANDS"]
@@ -41,14 +48,15 @@ def collect(folder: Path, queue_key: Path | None) -> None:
 @click.command()
 @click.argument("folder", type=FOLDER)
 @queue_key_option
+@online_log_option
 @common
-def check(folder: Path, queue_key: Path | None) -> int:
-    """Compare state, signed metadata, log and stored files. Reads everything, changes nothing."""
+def check(folder: Path, queue_key: Path | None, online_log: Path | None) -> int:
+    """Compare state, signed metadata, logs and stored files. Reads everything, changes nothing."""
     from indextrust.repository import Repository
 
     out = output()
     with out.progress("checking"):
-        checked = Repository.open(folder, queue_key=queue_key).check()
+        checked = Repository.open(folder, queue_key=queue_key, online_log=online_log).check()
     for difference in checked.differences:
         out.say(f"{difference.kind}: {difference.where}: {difference.what}")
     if (more := checked.count - len(checked.differences)) > 0:

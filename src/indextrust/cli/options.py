@@ -122,7 +122,8 @@ def online_log_option(function: F) -> F:
         "--online-log",
         type=FOLDER,
         metavar="FILE",
-        help="File that each use of the online key is logged in.  [default: online.log in FOLDER]",
+        help="File that each use of the online key is logged in.  [default: as the last time, or "
+        "online.log in FOLDER]",
     )(function)
 
 

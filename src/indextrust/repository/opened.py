@@ -12,6 +12,7 @@ import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 from securesystemslib.signer import Signer
@@ -36,6 +37,7 @@ from indextrust.repository.state import State
 from indextrust.repository.status import clock_warnings
 from indextrust.repository.storage import FolderStorage
 from indextrust.repository.usage import UsageLog
+from indextrust.repository.usage_place import place_of, remember
 from indextrust.repository.workers import Workers
 
 __all__ = ["INCOMING", "LOCK", "OBJECTS", "STATE", "Clock", "Opened", "utc_now"]
@@ -60,7 +62,8 @@ class Opened:
         state: its working copy.
         online: signer of the online key; None if nothing will be published.
         clock: tells the time, aware, UTC.
-        online_log: where each use of the online key is logged; None for the default.
+        online_log: where each use of the online key is logged, from now on; None for where it
+            was the last time (`indextrust.repository.usage_place`).
     """
 
     def __init__(
@@ -79,7 +82,9 @@ class Opened:
         self._objects = ObjectStore(folder / OBJECTS, scratch)
         self._storage = FolderStorage(folder / "public", scratch, folder / "quarantine")
         workers = Workers(self._storage)
-        self._usage = UsageLog(online_log or folder / usage.FILE)
+        log = (online_log or place_of(folder) or folder / usage.FILE).absolute()
+        note = partial(remember, folder, scratch, log)
+        self._usage = UsageLog(log, note) if online_log else UsageLog(log)
         self._warm = Warm(Gate(self._storage, workers), workers, self._usage)
         self._verified: tuple[SignedRoles, Offline] | None = None
 

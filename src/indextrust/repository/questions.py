@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from indextrust.distribution import DistributionFile
-from indextrust.errors import RepositoryError
+from indextrust.errors import AlteredStateError, RepositoryError, StoreError
 from indextrust.names import NormalizedName, project_name
 from indextrust.repository import audit
 from indextrust.repository.care import exposed_keys, with_uses
@@ -16,7 +16,7 @@ from indextrust.repository.check import Check
 from indextrust.repository.history import history
 from indextrust.repository.opened import Opened
 from indextrust.repository.plan import TargetFile, utc
-from indextrust.repository.results import Checked, LogEntry, Status
+from indextrust.repository.results import Checked, Difference, LogEntry, Status
 from indextrust.repository.status import make_status
 
 __all__ = ["Questions"]
@@ -42,7 +42,7 @@ class Questions(Opened):
     def check_uses(self) -> None:
         """Verify the log of the online key, against itself and against the transaction log.
 
-        `status` does this too while the log is short (some 60,000 publications).
+        `check` does this too, and `status` while the log is short (some 60,000 publications).
 
         Raises:
             AlteredStateError: entries were altered, left out, moved or cut off.
@@ -115,7 +115,7 @@ class Questions(Opened):
         return audit.compare(good, *self._served())
 
     def check(self) -> Checked:
-        """Compare state, signed metadata, log and stored files, and change nothing.
+        """Compare state, signed metadata, logs and stored files, and change nothing.
 
         Reads the whole index once. Publications may go on meanwhile.
 
@@ -123,4 +123,20 @@ class Questions(Opened):
             StoreError: the state, or the private copies of the offline roles, can't be read.
         """
         parts = self._state, self._storage, self._objects
-        return Check(*parts, lambda: self._offline(None), self._locked, self._clock).run()
+        checked = Check(*parts, lambda: self._offline(None), self._locked, self._clock).run()
+        if self._wrong_uses() is None:
+            return checked
+        with self._locked():  # a publication may have come between the two logs
+            wrong = self._wrong_uses()
+        if wrong is None:
+            return checked
+        found = (Difference("uses", str(self._usage.path), wrong), *checked.differences)
+        return replace(checked, count=checked.count + 1, differences=found)
+
+    def _wrong_uses(self) -> str | None:
+        """What is wrong with the log of the online key; None: nothing."""
+        try:
+            self.check_uses()
+        except (AlteredStateError, StoreError) as error:
+            return str(error)
+        return None

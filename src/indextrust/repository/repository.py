@@ -10,7 +10,8 @@ A folder holds
 * ``quarantine/``: what `restore` found and did not want;
 * ``lock``: one operation at a time, across processes;
 * ``queue.key``, ``queue.head``: what vouches for the queue (`indextrust.repository.seal`);
-* ``online.log``: each use of the online key (`indextrust.repository.usage`).
+* ``online.log``: each use of the online key (`indextrust.repository.usage`), or ``online.place``,
+  which says where it is.
 
 Serve ``public/`` alone, and let the server's user write nowhere.
 
@@ -113,7 +114,7 @@ class Repository(Questions):
             by: who is named in the log; None for the operating system's user.
             online_log: file in which each use of the online key is logged
                 (`indextrust.repository.usage`), best where this user can't alter it; None for
-                ``online.log`` in the folder.
+                ``online.log`` in the folder. It is remembered, and used until another is given.
 
         Raises:
             KeyFileError: no usable queue key.

@@ -272,8 +272,9 @@ class Difference:
     """One thing that is not as it should be.
 
     Args:
-        kind: ``log``, ``state``, ``metadata``, ``public`` or ``private``: where it was found.
-        where: a role, a file below the public folder, a target path, a project.
+        kind: ``log``, ``uses`` (the log of the online key), ``state``, ``metadata``, ``public`` or
+            ``private``: where it was found.
+        where: a role, a file below the public folder, a target path, a project, a log.
         what: what was expected and what was there, in one sentence.
     """
 

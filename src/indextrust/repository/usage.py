@@ -30,7 +30,7 @@ import hashlib
 import json
 import os
 import stat
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -91,10 +91,13 @@ class UsageLog:
 
     Args:
         path: its place; the folder must be there.
+        note: is called before something is written there
+            (`indextrust.repository.usage_place.remember`).
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, note: Callable[[], None] = lambda: None) -> None:
         self.path = path
+        self._note = note
 
     def record(self, time: str, keyid: str, signed: Mapping[str, RoleFile]) -> None:
         """Append one entry, durably.
@@ -108,6 +111,7 @@ class UsageLog:
             StoreError: the file can't be written; nothing is appended.
             AlteredStateError: its last entry is none of ours.
         """
+        self._note()
         lines = sorted(f"{name} {file.version} {file.sha256}\n" for name, file in signed.items())
         timestamp, snapshot = signed[TIMESTAMP], signed.get(SNAPSHOT)
         batch = hashlib.sha256("".join(lines).encode()).hexdigest()
