@@ -6,6 +6,10 @@ from room import FIVE, Room, play
 def main(room: Room) -> None:
     event, out = room.stick / "event.json", room.folder / "finished"
 
+    # Days before: who will come is known, and so is what everybody has to do.
+    people = [f"--keyholder={name}" for name in FIVE]
+    room.type("ceremony", "runbook", event, room.folder / "plan", *people, "--threshold=3")
+
     # Everybody brings the public half of a key; the server has one, too.
     add = [f"--add={room.keyholder(name)}" for name in FIVE]
     online = room.server()
@@ -15,7 +19,7 @@ def main(room: Room) -> None:
         *("ceremony", "propose", event, *add, "--threshold=3"),
         *(f"--online={online}", "--bins=16", "--by=Lea"),
     )
-    room.type("ceremony", "runbook", event, room.folder / "paper")  # to be printed
+    room.type("ceremony", "runbook", event, room.folder / "paper")  # now with the digest
 
     # The stick goes around. Cid is absent; Eve is not needed.
     room.signs("Ann", event)

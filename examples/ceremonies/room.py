@@ -100,7 +100,7 @@ def digest(event: Path) -> str:
     """The digest of an event, as the people in the room read it to each other from the screen."""
     from indextrust.ceremony.event_file import read_event
 
-    return read_event(event)[0].digest
+    return read_event(event).digest
 
 
 def play(story: Callable[[Room], None]) -> None:

@@ -73,7 +73,8 @@ TARGET_PATHS: Mapping[Layout, tuple[str, ...]] = {
 """The paths that targets hands to bins. They tell the layout, under the signature of targets."""
 
 REHEARSAL_FIELD = "x-indextrust-rehearsal"
-"""Field of a root that was made to practise. Signed with it, so nobody can take it away."""
+"""Field of a root that was made to practise, and of each key in it. Signed with the root, so
+nobody can take it away from there."""
 
 REHEARSAL_ROOT = 900_000_001
 """Version of a rehearsal's first root. Roots are followed one by one, so from a real root no

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from securesystemslib.signer import CryptoSigner
+from securesystemslib.signer import CryptoSigner, Key
 
 from indextrust.ceremony import BinScheme, SignedRoles
 from indextrust.ceremony.event import Event, Proposed, decode, encode
@@ -35,13 +35,25 @@ class Person:
         return self.holder.key.keyid
 
 
-def person(name: str | None, role: KeyRole = "root", serial: str | None = None) -> Person:
+def person(
+    name: str | None, role: KeyRole = "root", serial: str | None = None, *, rehearsal: bool = False
+) -> Person:
     signer = CryptoSigner.generate_ed25519()
-    return Person(signer, keyholder_of(signer.public_key, name, serial, role))
+    holder = keyholder_of(signer.public_key, name, serial, role, rehearsal=rehearsal)
+    return Person(signer, holder)
 
 
-def server() -> Person:
-    return person(None, "online")
+def practising(one: Person) -> Person:
+    """The same key, marked as one to practise with: what nobody should do with a real one."""
+    holder = one.holder
+    key = Key.from_dict(one.keyid, {**holder.key.to_dict()})
+    owner = None if holder.role == "online" else holder.owner
+    marked = keyholder_of(key, owner, holder.serial, holder.role, rehearsal=True)
+    return Person(one.signer, marked)
+
+
+def server(*, rehearsal: bool = False) -> Person:
+    return person(None, "online", rehearsal=rehearsal)
 
 
 def genesis_of(

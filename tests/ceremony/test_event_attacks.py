@@ -16,7 +16,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from securesystemslib.signer import SSlibKey
+from securesystemslib.signer import CryptoSigner, SSlibKey
 from tuf.api.metadata import Metadata, Root
 
 from indextrust.canonical import canonical
@@ -25,17 +25,22 @@ from indextrust.ceremony.event import MAX_BYTES, Event, decode, encode
 from indextrust.ceremony.gather import merge
 from indextrust.ceremony.judge import judge
 from indextrust.ceremony.judged import whose
-from indextrust.ceremony.proposal import Change
+from indextrust.ceremony.keyholders import Profile
+from indextrust.ceremony.proposal import Change, propose_next
 from indextrust.ceremony.runbook import sections
+from indextrust.ceremony.script import script_of
 from indextrust.ceremony.words import show
 from indextrust.errors import CeremonyError
 from indextrust.repository.public_keys import keyholder_of
 from tests.ceremony.event_room import (
     NOW,
+    PROPOSED,
+    Person,
     altered,
     genesis_of,
     next_of,
     person,
+    practising,
     server,
     signed,
 )
@@ -330,16 +335,51 @@ def test_a_key_that_was_removed_does_not_come_back() -> None:
         next_of(roles, Change(add=[ANN.holder]))
 
 
+# -- the profile ---------------------------------------------------------------------------------
+
+
+def ecdsa(name: str) -> Person:
+    signer = CryptoSigner.generate_ecdsa()
+    return Person(signer, keyholder_of(signer.public_key, name, None, "root"))
+
+
+def test_what_every_client_verifies_gets_no_other_key_unless_that_is_said() -> None:
+    eli = ecdsa("Eli")
+    with pytest.raises(CeremonyError, match="of Eli is 'ecdsa', which the profile portable does"):
+        propose_next(FIRST.roles, Change(add=[eli.holder]), proposed=PROPOSED)
+    change = Change(add=[eli.holder])
+    event = propose_next(FIRST.roles, change, profile=Profile.HSM, proposed=PROPOSED)
+    assert event.profile == "hsm"
+    refused(event, lambda t: t.update(profile="portable"), "of Eli is 'ecdsa', which the profile p")
+    refused(event, lambda t: t.update(profile="any"), "'profile': expected one of portable, hsm")
+    refused(event, lambda t: t.update(profile=7), "'profile': expected 1 to 200 printable")
+    roles = signed(event, [ANN, BOB]).roles
+    roles = replace(roles, root=(*FIRST.roles.root, *roles.root))
+    later = propose_next(roles, Change(), proposed=PROPOSED)
+    assert later.profile == "hsm"
+
+
+def test_another_profile_is_another_event() -> None:
+    forged = decode(altered(RENEWAL, lambda tree: tree.update(profile="hsm")))
+    judge(forged)
+    with pytest.raises(CeremonyError, match="another event: the profile differ"):
+        merge(HALF, forged)
+
+
 # -- rehearsals ----------------------------------------------------------------------------------
 
 
+def practised_genesis() -> Event:
+    people = [practising(one) for one in (ANN, BOB, CID)]
+    return genesis_of(people, 2, practising(ONLINE), rehearsal=True)
+
+
 def test_a_rehearsal_is_followed_by_rehearsals_only_and_follows_nothing_real() -> None:
-    practised = genesis_of([ANN, BOB, CID], 2, ONLINE, rehearsal=True)
-    practised = signed(practised, [ANN, BOB])
+    practised = signed(practised_genesis(), [ANN, BOB])
     assert practised.root["x-indextrust-rehearsal"] is True
     assert next_of(practised.roles, Change()).rehearsal
     both = [ANN.signer, BOB.signer]
-    rotated = rotate(practised.roles, both, ONLINE.holder.key, now=NOW)
+    rotated = rotate(practised.roles, both, practising(ONLINE).holder.key, now=NOW)
     assert read_roles(rotated).rehearsal
 
     def real(tree: Tree) -> None:
@@ -356,7 +396,7 @@ def test_a_rehearsal_is_followed_by_rehearsals_only_and_follows_nothing_real() -
 
 
 def test_a_rehearsal_without_its_mark_is_refused() -> None:
-    practised = genesis_of([ANN, BOB, CID], 2, ONLINE, rehearsal=True)
+    practised = practised_genesis()
     refused(practised, lambda tree: tree.update(rehearsal=False), "x-indextrust-rehearsal is not")
 
 
@@ -497,7 +537,7 @@ def test_whatever_is_put_anywhere_is_refused_by_an_error_of_ours_or_shown(
     except CeremonyError:
         return
     assert show(judged, NOW)
-    assert sections(judged, event="event.json", out="out")
+    assert sections(script_of(judged, event="event.json"))
 
 
 def test_a_proposal_with_a_key_that_clients_can_not_verify_fails_early() -> None:

@@ -1,37 +1,34 @@
-"""What leaves the room, and the paper that is read in it."""
+"""What leaves the room."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-import re
-import shutil
 import subprocess
 from datetime import timedelta
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
 from indextrust.ceremony import SignedRoles
 from indextrust.ceremony.event import Event
-from indextrust.ceremony.event_file import create_event, create_folder, read_event, replace_event
+from indextrust.ceremony.event_file import create_event, create_folder, read_event, update_event
 from indextrust.ceremony.finish import check_finished, outputs
+from indextrust.ceremony.gather import merge
 from indextrust.ceremony.judge import judge
+from indextrust.ceremony.paper import markdown, page
 from indextrust.ceremony.proposal import Change
-from indextrust.ceremony.runbook import markdown, page, sections
+from indextrust.ceremony.script import script_of
 from indextrust.ceremony.words import show, tally
-from indextrust.cli.app import main
-from indextrust.cli.ceremony import ceremony
 from indextrust.errors import CeremonyError, RepositoryError, StoreError
 from indextrust.repository import Repository
 from indextrust.repository.public_keys import read_public
 from tests.ceremony.event_room import (
     NOW,
-    Person,
     genesis_of,
     next_of,
     person,
+    practising,
     server,
     signed,
 )
@@ -94,16 +91,17 @@ def test_a_finished_genesis_founds_a_repository(tmp_path: Path) -> None:
 
 
 def test_a_rehearsal_is_marked_everywhere_and_founds_nothing(tmp_path: Path) -> None:
-    event = signed(genesis_of([ANN, BOB], 2, ONLINE, rehearsal=True), [ANN, BOB])
+    people = [practising(ANN), practising(BOB)]
+    event = signed(genesis_of(people, 2, practising(ONLINE), rehearsal=True), people)
     folder = finished(event, tmp_path / "out")
     for name in ("hash-sheet.txt", "transcript.md", "public/REHEARSAL.txt"):
         assert "REHEARSAL" in (folder / name).read_text()
     for backup in ("full-backup", "online-backup"):
         assert (folder / backup / "REHEARSAL.txt").is_file()
     assert "REHEARSAL" in show(judge(event), NOW)[0]
-    parts = sections(judge(event), event="e.json", out="out")
-    assert "REHEARSAL" in markdown(judge(event), parts)
-    assert "REHEARSAL" in page(judge(event), parts)
+    script = script_of(judge(event), event="e.json")
+    assert "REHEARSAL" in markdown(script)
+    assert "REHEARSAL" in page(script)
     roles = SignedRoles.load(folder / "public")
     with pytest.raises(RepositoryError, match="'root' version 900000001 is a rehearsal"):
         Repository.create(tmp_path / "index", roles, online=ONLINE.signer, clock=lambda: NOW)
@@ -141,7 +139,7 @@ def test_the_full_backup_starts_the_next_event_and_the_server_gets_no_more_than_
     assert names == ["1.root.json", "2.bins.json", "2.root.json", "2.targets.json"]
     third = next_of(SignedRoles.load(folder / "full-backup" / "roles"), Change())
     check_finished(judge(signed(third, [BOB, DEE])), now=NOW)
-    assert read_event(folder / "full-backup" / "event.json")[0] == second
+    assert read_event(folder / "full-backup" / "event.json") == second
     keys = {read_public(path).owner for path in (folder / "full-backup" / "keys").iterdir()}
     assert keys == {"online", "Dee", "Bob <b>|`x`"}
     online = sorted(
@@ -180,13 +178,12 @@ def test_an_event_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
     create_event(path, SECOND)
     with pytest.raises(CeremonyError, match="never overwritten"):
         create_event(path, SECOND)
-    _, before = read_event(path)
     half = signed(SECOND, [BOB])
-    replace_event(path, half, before)
-    with pytest.raises(CeremonyError, match="changed by somebody else"):
-        replace_event(path, signed(SECOND, [DEE]), before)
-    assert read_event(path)[0] == half
-    assert os.listdir(tmp_path) == ["e.json"]
+    assert update_event(path, lambda there: merge(there, half)) == half
+    with pytest.raises(CeremonyError, match="that is another event"):
+        update_event(path, lambda there: merge(there, FIRST))
+    assert read_event(path) == half
+    assert sorted(os.listdir(tmp_path)) == [".e.json.lock", "e.json"]
 
 
 def test_a_folder_is_made_whole_or_not_at_all(tmp_path: Path) -> None:
@@ -204,74 +201,3 @@ def test_an_event_is_read_from_a_regular_file_only(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "missing", tmp_path / "pipe"):
         with pytest.raises((CeremonyError, StoreError)):
             read_event(path)
-
-
-# -- the runbook ---------------------------------------------------------------------------------
-
-
-class _Page(HTMLParser):
-    def __init__(self) -> None:
-        super().__init__()
-        self.tags: list[str] = []
-        self.text = ""
-        self.boxes = 0
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self.boxes += ("class", "box") in attrs
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
-
-
-@pytest.mark.parametrize("event", [FIRST, SECOND], ids=["genesis", "rotation"])
-def test_the_runbook_has_a_box_for_every_step_and_leads_somewhere(event: Event) -> None:
-    judged = judge(event)
-    parts = sections(judged, event="our event.json", out="out")
-    text, html = markdown(judged, parts), page(judged, parts)
-    steps = [step for part in parts for step in part.steps]
-    assert text.count("- [ ] ") == len(steps)
-    assert {step.word for step in steps} <= {"DO", "IF", "GO TO", "END"}
-    numbers = [part.number for part in parts]
-    assert numbers == list(range(1, len(parts) + 1))
-    for step in steps:
-        for target in re.findall(r"GO TO (\d+)", step.text):
-            assert int(target) in numbers
-    for one in (parts[-1], parts[-2]):  # it ends where it was done, and where it was stopped
-        assert one.steps[-1].word == "END"
-    read = _Page()
-    read.feed(html)
-    assert read.boxes == len(steps)
-    assert "b" not in set(read.tags) - {"b"}
-    assert "Bob <b>|`x`" in read.text  # a name is a text there, and no markup
-    assert "script" not in read.tags
-    assert not re.search(r"(src|href)=", html)
-    assert "indextrust ceremony show 'our event.json'" in text
-
-
-def test_every_command_of_the_runbook_is_one_that_exists() -> None:
-    commands = [
-        step.command.split()[1:]
-        for event in (FIRST, SECOND)
-        for part in sections(judge(event), event="e.json", out="out")
-        for step in part.steps
-        if step.command and step.command.startswith("indextrust")
-    ]
-    there = {name: main.commands[name] for name in main.commands if name != "ceremony"}
-    there |= {f"ceremony {name}": command for name, command in ceremony.commands.items()}
-    typed = set()
-    for words in commands:
-        name = " ".join(words[:2]) if words[0] == "ceremony" else words[0]
-        typed.add(name)
-        known = {option for param in there[name].params for option in param.opts}
-        assert {word for word in words if word.startswith("--")} <= known
-    ours = ("show", "sign", "merge", "status", "verify", "finish")
-    assert typed == {"install", *(f"ceremony {name}" for name in ours)}
-
-
-def test_the_runbook_has_a_section_for_everybody_who_can_sign() -> None:
-    titles = [part.title for part in sections(judge(SECOND), event="e", out="out")]
-    people: list[Person] = [ANN, BOB, DEE]
-    for one in people:
-        assert sum(f"key {one.keyid[:8]}" in title for title in titles) == 1
-    assert shutil.which("sha256sum")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import errno
 import json
 import logging
 import os
@@ -12,6 +13,7 @@ import subprocess
 import sys
 import traceback
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -28,7 +30,9 @@ from indextrust.ceremony import (
     load_signer,
     public_path,
 )
+from indextrust.ceremony.keyholders import import_private, open_signer
 from indextrust.errors import InputError, KeyFileError, PassphraseError
+from indextrust.repository.key_files import place_new
 from tests.ceremony.parties import NOW, root_of
 
 PASSPHRASE = "correct-horse-battery-ünlü"
@@ -346,3 +350,124 @@ def test_a_lost_public_half_is_no_loss(key_file: Path) -> None:
     expected = load_public(public_path(key_file))
     public_path(key_file).unlink()
     assert load_signer(key_file, PASSPHRASE).public_key.keyid == expected.keyid
+
+
+# -- keys to practise with -----------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def soft(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A key of a rehearsal."""
+    path = tmp_path_factory.mktemp("soft") / "ann.pem"
+    generate_key(path, PASSPHRASE, keyholder="Ann Árvai", rehearsal=True)
+    return path
+
+
+@pytest.fixture
+def soft_file(soft: Path, tmp_path: Path) -> Path:
+    shutil.copy2(public_path(soft), tmp_path)
+    return Path(shutil.copy2(soft, tmp_path))
+
+
+def test_a_rehearsals_key_says_so_in_both_files_and_opens_elsewhere(soft_file: Path) -> None:
+    assert load_public(public_path(soft_file)).unrecognized_fields["x-indextrust-rehearsal"] is True
+    assert soft_file.read_text().startswith("REHEARSAL: this key was made to practise")
+    done = subprocess.run(
+        ["openssl", "pkey", "-in", str(soft_file), "-passin", "stdin", "-pubout"],
+        input=PASSPHRASE.encode(),
+        capture_output=True,
+        check=False,
+    )
+    assert done.stdout.startswith(b"-----BEGIN PUBLIC KEY-----")
+    signer = load_signer(soft_file, PASSPHRASE)
+    assert signer.public_key == load_public(public_path(soft_file))
+
+
+def _without_the_field(public: Path) -> None:
+    tree = json.loads(public.read_text())
+    del tree["x-indextrust-rehearsal"]
+    public.write_text(json.dumps(tree))
+
+
+def test_the_mark_is_not_lost_with_the_public_half(soft_file: Path) -> None:
+    public_path(soft_file).unlink()
+    again = import_private(soft_file, lambda _: PASSPHRASE, "Ann", None, "root")
+    assert again.rehearsal
+    assert again.key.keyid == load_signer(soft_file, PASSPHRASE).public_key.keyid
+
+
+def test_a_mark_that_was_taken_out_of_the_public_half_is_missed_when_the_key_signs(
+    soft_file: Path,
+) -> None:
+    """Somebody tidied the public file. The key gets into a proposal, and no further."""
+    _without_the_field(public_path(soft_file))
+    key = load_public(public_path(soft_file))
+    for _ in ("beside it", "elsewhere"):
+        with pytest.raises(KeyFileError, match=r"made in a rehearsal.*took the mark away"):
+            open_signer(f"file2:{soft_file}", key, lambda _: PASSPHRASE)
+        public_path(soft_file).unlink(missing_ok=True)
+
+
+# -- sticks --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def no_links(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on FAT: the kernel answers link(2) so, and chmod(2) too.
+
+    (On a real FAT the same was tried by hand: mounting one needs root and a loop device.)
+    """
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    monkeypatch.setattr(os, "fchmod", refuse)
+
+
+@pytest.mark.usefixtures("no_links")
+def test_keys_are_made_where_there_are_no_links_and_still_overwrite_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "ann.pem"
+    generate_key(path, PASSPHRASE, keyholder="Ann")
+    assert sorted(_tree(tmp_path)) == ["ann.pem", "ann.pub.json"]
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    before = _tree(tmp_path)
+    for file in (path, public_path(path)):
+        with pytest.raises(FileExistsError):
+            place_new(file, b"another", 0o600)
+    assert _tree(tmp_path) == before
+
+
+@pytest.mark.usefixtures("no_links")
+def test_of_two_who_take_one_name_without_links_one_gets_it(tmp_path: Path) -> None:
+    """The other comes between the look and the taking."""
+    path = tmp_path / "ann.pem"
+
+    def write(number: int) -> bool:
+        try:
+            place_new(path, b"%d" % number * 100_000, 0o600)
+        except FileExistsError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(8) as threads:
+        won = [number for number, done in enumerate(threads.map(write, range(8))) if done]
+    assert len(won) == 1
+    assert path.read_bytes() == b"%d" % won[0] * 100_000
+    assert os.listdir(tmp_path) == ["ann.pem"]
+
+
+def test_no_private_key_is_written_where_others_could_read_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stick whose files all have mode 0755: refused before a byte of the key is there, and
+    what is public is written."""
+    real = os.fchmod
+    monkeypatch.setattr(os, "fchmod", lambda descriptor, _: real(descriptor, 0o755))
+    with pytest.raises(
+        KeyFileError, match=r"to be private, .*\(FAT\?\) gives every file mode 0755"
+    ):
+        generate_key(tmp_path / "ann.pem", PASSPHRASE)
+    assert os.listdir(tmp_path) == []
+    place_new(tmp_path / "ann.pub.json", b"{}", 0o644)
+    assert os.listdir(tmp_path) == ["ann.pub.json"]

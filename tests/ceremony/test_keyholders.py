@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import subprocess
@@ -195,7 +196,7 @@ P521 = ec.generate_private_key(ec.SECP521R1())
         (pem(ec.generate_private_key(ec.SECP256K1())), "unsupported curve"),
         (
             pem(rsa.generate_private_key(65_537, 1_024)),  # noqa: S505 - that is the point
-            "2048 bits or more, got 1024",
+            "2048 to 16384 bits, got 1024",
         ),
         (pem(dsa.generate_private_key(2_048)), "expected a public key in PEM"),
         (pem(Ed448PrivateKey.generate()), "expected a public key in PEM"),
@@ -213,6 +214,50 @@ def test_what_is_no_key_of_ours_does_not_come_in(
 ) -> None:
     with pytest.raises(KeyFileError, match=complaint):
         import_pem(elsewhere(data), "Ann", None, "root")
+
+
+RSA = rsa.generate_private_key(65_537, 2_048).public_key().public_numbers()
+
+
+@pytest.mark.parametrize(
+    ("modulus", "exponent", "complaint"),
+    [
+        (RSA.n + 1, 65_537, "two large primes, got one with the factor"),
+        (RSA.n * 751, 65_537, "two large primes, got one with the factor 751:"),
+        (2**2203 - 1, 65_537, "two large primes, got one with itself as only factor"),
+        (2**16_385 + 1, 65_537, "2048 to 16384 bits, got 16386"),
+        (RSA.n, 3, r"RSA exponent from 65537 on .* got 3"),
+        (RSA.n, 2**64 + 1, "below 2.*got a larger one"),
+        (RSA.n, 1, "expected a public key in PEM"),  # what OpenSSL itself refuses
+        (RSA.n, 65_538, "expected a public key in PEM"),
+    ],
+    ids=range(8),
+)
+def test_an_rsa_key_that_no_honest_program_makes_does_not_come_in(
+    modulus: int, exponent: int, complaint: str, elsewhere: Callable[[bytes], Path]
+) -> None:
+    """The attacker writes the numbers himself, as DER: whoever can factor the modulus signs."""
+    with pytest.raises(KeyFileError, match=complaint):
+        import_pem(elsewhere(_rsa_pem(modulus, exponent)), "Ann", None, "root")
+
+
+def test_the_rsa_key_that_these_are_made_of_comes_in(elsewhere: Callable[[bytes], Path]) -> None:
+    assert import_pem(elsewhere(_rsa_pem(RSA.n, RSA.e)), "Ann", None, "root").key.keytype == "rsa"
+
+
+def _rsa_pem(modulus: int, exponent: int) -> bytes:
+    """SubjectPublicKeyInfo of two numbers (RFC 8017 A.1.1)."""
+
+    def der(tag: int, content: bytes) -> bytes:
+        size = len(content)
+        length = bytes([size]) if size < 128 else b"\x82" + size.to_bytes(2)
+        return bytes([tag]) + length + content
+
+    numbers = b"".join(der(2, n.to_bytes(n.bit_length() // 8 + 1)) for n in (modulus, exponent))
+    kind = bytes.fromhex("300d06092a864886f70d0101010500")
+    body = der(0x30, kind + der(3, b"\0" + der(0x30, numbers)))
+    text = base64.encodebytes(body)
+    return b"-----BEGIN PUBLIC KEY-----\n" + text + b"-----END PUBLIC KEY-----\n"
 
 
 def test_an_ed25519_key_of_small_order_is_everybodys_key(
@@ -254,6 +299,9 @@ def _value(**change: Callable[[str], str]) -> Callable[[dict[str, Any]], None]:
         (_change(**{"x-indextrust-keyholder": "Ann\x1b[2J"}), "keyholder's name"),
         (_change(**{"x-indextrust-serial": ""}), "serial number"),
         (_change(**{"x-note": "signed, and read by nobody"}), "no other fields"),
+        (_change(**{"x-indextrust-rehearsal": 1}), "expected true"),
+        (_change(**{"x-indextrust-rehearsal": False}), "expected true"),
+        (_change(**{"x-indextrust-rehearsal": None}), "expected true"),
         (_change(keyid="00" * 32), "expected key id"),
         (_value(public=str.upper), "another encoding"),
         (_value(public=lambda text: text[:-2]), "not a public key"),

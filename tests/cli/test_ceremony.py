@@ -48,7 +48,7 @@ def room(proposed: Path, tmp_path: Path) -> Place:
 
 
 def digest_of(room: Place) -> str:
-    return read_event(room.folder / "event.json")[0].digest
+    return read_event(room.folder / "event.json").digest
 
 
 def by_file(room: Place, name: str) -> list[str]:
@@ -105,7 +105,7 @@ def test_a_keyholder_reads_agrees_and_signs(room: Place) -> None:
     assert before.index("Do not sign if") < before.index("anything else stops")
     assert "signed by Ann" in terminal.shown.getvalue()
     assert PASSPHRASE not in terminal.shown.getvalue()
-    event, _ = read_event(room.folder / "event.json")
+    event = read_event(room.folder / "event.json")
     assert len(event.signatures) == 1
     files = [path for path in room.folder.rglob("*") if path.is_file()]
     holding = {path.parent.name for path in files if PASSPHRASE.encode() in path.read_bytes()}
@@ -356,9 +356,21 @@ def test_a_full_disk_while_signing_leaves_the_event_as_it_was(room: Place) -> No
     assert room.digest() == before
 
 
-def test_a_rehearsal_says_so_first(room: Place) -> None:
-    options = [f"--add={name}.pub.json" for name in PEOPLE]
-    options += ["--threshold=2", "--online=online.pub.json", "--bins=4", "--rehearsal"]
+def test_a_rehearsal_says_so_first_and_is_held_with_keys_made_for_it(room: Place) -> None:
+    generate_key(room.folder / "soft.pem", PASSPHRASE, keyholder="Ann", rehearsal=True)
+    generate_key(room.folder / "server.pem", PASSPHRASE, rehearsal=True)
+    soft = ["--add=soft.pub.json", "--threshold=1", "--online=server.pub.json", "--bins=4"]
+    real = ["--add=ann.pub.json", "--threshold=1", "--online=online.pub.json", "--bins=4"]
+    before = room.digest()
+    for words, told in (
+        (soft, "was made in a rehearsal, and this is none"),
+        ([real[0], *soft[1:]], "was made in a rehearsal, and this is none"),
+        ([*real, "--rehearsal"], "is no rehearsal key"),
+    ):
+        done = room.run("ceremony", "propose", "practice.json", *words)
+        assert (done.returncode, told in done.stderr) == (30, True), done.stderr
+    assert room.digest() == before
+    options = [*soft, "--rehearsal"]
     first = room.must("ceremony", "propose", "practice.json", *options).splitlines()[0]
     assert first.startswith("REHEARSAL: ")
     for words in (["show", "practice.json"], ["status", "practice.json"]):
@@ -382,3 +394,61 @@ def test_a_proposal_that_makes_no_sense_is_refused(room: Place, words: list[str]
     before = room.digest()
     assert room.run("ceremony", "propose", "new.json", *words).returncode == 2
     assert room.digest() == before
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--add=online.pub.json", "--online=online.pub.json"], "made as an online key, not root"),
+        (["--add=ann.pub.json", "--online=bob.pub.json"], "was made as a root key, not online"),
+    ],
+)
+def test_a_key_is_proposed_for_what_it_was_made_for(
+    room: Place, words: list[str], told: str
+) -> None:
+    before = room.digest()
+    done = room.run("ceremony", "propose", "new.json", *words, "--threshold=1", "--bins=4")
+    assert (done.returncode, told in done.stderr) == (30, True), done.stderr
+    assert room.digest() == before
+
+
+def test_the_profile_is_in_the_event_and_kept_by_the_next(room: Place) -> None:
+    """An index of ECDSA keys is renewed without a word on profiles."""
+    generate_key(room.folder / "eli.pem", PASSPHRASE, keyholder="Eli", kind="ecdsa-p256")
+    shutil.copy2(room.folder / "phrases" / "ann", room.folder / "phrases" / "eli")
+    (room.folder / "event.json").unlink()
+    options = ["--threshold=1", "--online=online.pub.json", "--bins=4", "--profile=hsm"]
+    room.must("ceremony", "propose", "event.json", "--add=eli.pub.json", *options)
+    room.must(*by_file(room, "eli"))
+    room.must("ceremony", "finish", "event.json", "first")
+    shown = room.must("ceremony", "propose", "second.json", "--from=first/full-backup/roles")
+    assert "(profile hsm); pip alone can't" in shown
+    text = (room.folder / "second.json").read_text()
+    (room.folder / "second.json").write_text(text.replace('"hsm"', '"portable"'))
+    signing = ("sign", "second.json", "--keyholder=Eli", "--key=file2:eli.pem")
+    done = room.run("ceremony", *signing)
+    assert done.returncode == 30
+    assert "of Eli is 'ecdsa', which the profile portable does not allow" in done.stderr
+
+
+def test_who_signs_when_enough_have_signed_is_told_what_it_would_do(room: Place) -> None:
+    """A second `finish` gives the same public files; a third signature gives another root than the
+    one whose SHA-256 everybody took home."""
+    for name in ("ann", "bob"):
+        room.must(*by_file(room, name))
+    room.must("ceremony", "finish", "event.json", "first")
+    room.must("ceremony", "finish", "event.json", "second")
+    first, second = (
+        {
+            str(path.relative_to(room.folder / name)): path.read_bytes()
+            for path in (room.folder / name).rglob("*.json")
+        }
+        for name in ("first", "second")
+    )
+    assert first == second
+    done = room.run(*by_file(room, "cid"))
+    assert done.returncode == 0
+    assert "If this event was finished, don't sign" in done.stderr
+    room.must("ceremony", "finish", "event.json", "third")
+    root = "public/1.root.json"
+    assert (room.folder / "third" / root).read_bytes() != first[root]

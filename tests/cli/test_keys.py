@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import stat
 import sys
 from collections.abc import Callable
@@ -18,7 +19,7 @@ import pexpect
 import pytest
 from securesystemslib.signer import CryptoSigner
 
-from indextrust.ceremony import BinScheme, genesis, load_signer
+from indextrust.ceremony import BinScheme, generate_key, genesis, load_signer
 from indextrust.ceremony.keyholders import open_signer, read_public
 from indextrust.repository import Repository
 from indextrust.repository.hsm import TokenSigner, read_token_key
@@ -310,3 +311,79 @@ def test_bad_input_is_one_line_and_leaves_nothing(
     assert (done.returncode, complaint in done.stderr) == (code, True), done.stderr
     assert "Traceback" not in done.stderr
     assert place.digest() == before
+
+
+# -- halves --------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def soft(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A rehearsal's key."""
+    path = tmp_path_factory.mktemp("soft") / "ann.pem"
+    generate_key(path, SECRET, keyholder="Ann", rehearsal=True)
+    return path
+
+
+def _lost_half(place: Place, soft: Path) -> tuple[str, ...]:
+    """Ann's public half was lost; the words that make it anew."""
+    shutil.copy2(soft, place.folder)
+    return ("key", "import", "ann.pem", "ann.pub.json", "--keyholder=Ann")
+
+
+def test_a_lost_public_half_is_made_anew_from_the_private_one(place: Place, soft: Path) -> None:
+    words = _lost_half(place, soft)
+    done = place.run(*GENERATE, "--passphrase-file=ann=phrases/online")
+    assert (done.returncode, "`indextrust key import` makes it anew" in done.stderr) == (31, True)
+    before = place.digest()
+    done = place.run(*words)
+    assert (done.returncode, "run this at a terminal" in done.stderr) == (32, True)
+    person = Terminal(place, *words)
+    person.asks("Enter the passphrase of ann.pem")
+    person.type(WRONG)
+    person.asks("Enter the passphrase of ann.pem")
+    assert place.digest() == before
+    person.type(SECRET)
+    no_secret(place, person.ends(0))
+    assert "REHEARSAL: root key of Ann" in person.shown
+    assert read_public(place.folder / "ann.pub.json") == read_public(soft.with_suffix(".pub.json"))
+
+
+@pytest.mark.parametrize("from_", ["token", "file"])
+@pytest.mark.parametrize("control", ["c", "d"])
+def test_ctrl_c_while_a_key_is_taken_in_leaves_nothing(
+    place: Place, soft: Path, from_: str, control: str
+) -> None:
+    """The token shows its public keys to nobody without the PIN."""
+    words, prompt = _lost_half(place, soft), "Enter the passphrase of ann.pem"
+    if from_ == "token":
+        token = new_token("hidden", SECRET)
+        token.add_key(hidden=True)
+        words = (*words[:2], token.uri(), *words[3:])
+        prompt = f"Enter the PIN of token '{token.label}'"
+    before = place.digest()
+    person = Terminal(place, *words)
+    person.asks(prompt)
+    person.type(WRONG)
+    person.asks(prompt)
+    if control == "c":
+        person._child.send(SECRET[:8])
+    person.press(control)
+    shown = person.ends(130)
+    no_secret(place, shown)
+    assert SECRET[:8] not in shown
+    assert place.digest() == before
+
+
+def test_a_key_of_a_rehearsal_is_told_for_what_it_is(place: Place) -> None:
+    phrase = place.passphrases("ann")
+    (place.folder / "phrases" / "ann").write_text(f"{SECRET}\n")
+    (place.folder / "phrases" / "ann").chmod(0o600)
+    assert "REHEARSAL: root key" in place.must(*GENERATE, "--rehearsal", *phrase)
+    (shown,) = json.loads(place.must("key", "show", "ann.pub.json", "--json"))["keys"]
+    assert shown["rehearsal"] is True
+    pem = place.folder / "ann.pub.pem"
+    pem.write_text(place.must("key", "export", "ann.pub.json"))
+    other = place.folder / "other"
+    other.mkdir()
+    words = ("key", "import", pem, other / "ann.pub.json", "--keyholder=Ann")
+    assert "REHEARSAL: root key of Ann" in place.must(*words, "--rehearsal")

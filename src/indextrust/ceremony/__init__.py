@@ -11,8 +11,9 @@
 
 These two are for keyholders who sit at one machine. Where each signs at a time and place of their
 own, a signing event travels as a file: `propose_genesis` or `propose_next`, then `read_event`,
-`judge`, `add_signature` and `replace_event` at each keyholder's, `merge` for copies, and
-`check_finished` and `outputs` at the end (``indextrust ceremony``, ``specs/ceremony.md``).
+`judge` and `add_signature` at each keyholder's, `update_event` with `merge` to put that into the
+file, and `check_finished` and `outputs` at the end (``indextrust ceremony``,
+``specs/ceremony.md``).
 
 Keys are kept in files by `generate_key` and `load_signer`, or anywhere a securesystemslib
 signer can reach.
@@ -20,7 +21,7 @@ signer can reach.
 
 from indextrust.ceremony.check import OfflineRoles, check_event, read_roles
 from indextrust.ceremony.event import Event, Proposed, RootSignature
-from indextrust.ceremony.event_file import create_event, create_folder, read_event, replace_event
+from indextrust.ceremony.event_file import create_event, create_folder, read_event, update_event
 from indextrust.ceremony.finish import check_finished, outputs
 from indextrust.ceremony.gather import add_signature, merge
 from indextrust.ceremony.judge import judge
@@ -59,6 +60,6 @@ __all__ = [
     "public_path",
     "read_event",
     "read_roles",
-    "replace_event",
     "rotate",
+    "update_event",
 ]

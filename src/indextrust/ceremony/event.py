@@ -83,6 +83,8 @@ class Event:
     Args:
         kinds: what it changes, sorted: see `indextrust.ceremony.judged.KINDS`.
         rehearsal: whether it was made to practise.
+        profile: which clients must be able to verify what it makes: ``portable`` or ``hsm``
+            (`indextrust.ceremony.keyholders.Profile`).
         proposed: by whom, and when.
         before: the roles in force; None at genesis.
         root: the ``signed`` part of the proposed root.
@@ -94,6 +96,7 @@ class Event:
 
     kinds: tuple[str, ...]
     rehearsal: bool
+    profile: str
     proposed: Proposed
     before: SignedRoles | None
     root: Mapping[str, Any]
@@ -141,6 +144,7 @@ def encode(event: Event) -> bytes:
         "version": _VERSION,
         "kinds": list(event.kinds),
         "rehearsal": event.rehearsal,
+        "profile": event.profile,
         "proposed": {
             "by": event.proposed.by,
             "at": utc(event.proposed.at),
@@ -220,6 +224,7 @@ def _event(tree: dict[str, Any]) -> Event:
     return Event(
         kinds=tuple(_text(kind, "'kinds'") for kind in _list(tree["kinds"], "'kinds'")),
         rehearsal=tree["rehearsal"],
+        profile=_text(tree["profile"], "'profile'"),
         proposed=Proposed(
             _text(proposed["by"], "'proposed.by'"),
             _time(proposed["at"], "'proposed.at'"),
@@ -238,8 +243,8 @@ def _event(tree: dict[str, Any]) -> Event:
 
 
 _FIELDS = {
-    *("format", "version", "kinds", "rehearsal", "proposed", "before", "root", "targets", "bins"),
-    *("one_time_keys_gone", "signatures"),
+    *("format", "version", "kinds", "rehearsal", "profile", "proposed", "before", "root"),
+    *("targets", "bins", "one_time_keys_gone", "signatures"),
 }
 
 

@@ -2,7 +2,11 @@
 
 A medium may be pulled and a process killed at any moment: the new bytes are complete under another
 name, and durable, before they take the place of the old ones. Nothing here needs hard links, which
-the file systems of USB sticks do not have.
+the file systems of USB sticks do not have. What a killed process leaves is a file or folder whose
+name begins with a dot and ends with ``.tmp``: it is never read, and may be deleted.
+
+Two people may sign one file on a shared medium at the same moment: what is there is read again
+under a lock (``.NAME.lock``, beside it, which stays), and one signature is added to the other.
 """
 
 from __future__ import annotations
@@ -11,22 +15,21 @@ import os
 import secrets
 import shutil
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from indextrust.ceremony.event import MAX_BYTES, Event, decode, encode
-from indextrust.errors import CeremonyError
+from indextrust.errors import CeremonyError, StoreError
 from indextrust.repository.disk import NEW, storing
 from indextrust.repository.durable import fsync_folder
+from indextrust.repository.key_files import place_new
+from indextrust.repository.lock import locked
 
-__all__ = ["create_event", "create_folder", "read_event", "replace_event"]
+__all__ = ["create_event", "create_folder", "read_event", "update_event"]
 
 
-def read_event(path: Path) -> tuple[Event, bytes]:
+def read_event(path: Path) -> Event:
     """Read an event; it is not judged.
-
-    Returns:
-        The event, and its bytes.
 
     Raises:
         CeremonyError: no signing event, or no regular file.
@@ -39,7 +42,7 @@ def read_event(path: Path) -> tuple[Event, bytes]:
                 raise CeremonyError(f"{path}: expected a regular file")
             data = file.read(MAX_BYTES + 1)
     try:
-        return decode(data), data
+        return decode(data)
     except CeremonyError as error:
         raise CeremonyError(f"{path}: {error}") from None
 
@@ -51,27 +54,36 @@ def create_event(path: Path, event: Event) -> None:
         CeremonyError: something is there already.
         StoreError: it can't be written.
     """
-    if os.path.lexists(path):
-        raise CeremonyError(f"{path} exists: a proposal is never overwritten")
-    _replace(path, encode(event))
+    try:
+        with storing(f"write {path}"):
+            place_new(path, encode(event), 0o644)
+    except StoreError as error:
+        if not isinstance(error.__cause__, FileExistsError):
+            raise
+        raise CeremonyError(f"{path} exists: a proposal is never overwritten") from None
 
 
-def replace_event(path: Path, event: Event, before: bytes) -> None:
-    """Put an event with more signatures in the place of the one that was read.
+def update_event(path: Path, change: Callable[[Event], Event]) -> Event:
+    """Put signatures into the file of an event, whoever else does so at the same time.
 
     Args:
         path: its file.
-        event: what it will hold.
-        before: what `read_event` read there.
+        change: is given the event as it is now, not judged, and returns what it will be
+            (`indextrust.ceremony.gather.merge`).
+
+    Returns:
+        What it is.
 
     Raises:
-        CeremonyError: the file is another one by now.
+        CeremonyError: no signing event; and what `change` raises.
+        ConflictError: others kept the lock for a minute.
         StoreError: it can't be written; it is as it was.
     """
     path = path.resolve()
-    if read_event(path)[1] != before:
-        raise CeremonyError(f"{path} was changed by somebody else meanwhile: begin again")
-    _replace(path, encode(event))
+    with locked(path.with_name(f".{path.name}.lock")):
+        event = change(read_event(path))
+        _replace(path, encode(event))
+    return event
 
 
 def _replace(path: Path, data: bytes) -> None:

@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
@@ -30,6 +29,7 @@ from indextrust.ceremony.check import check_event
 from indextrust.ceremony.event import encode
 from indextrust.ceremony.judged import Judged, whose
 from indextrust.ceremony.keyholders import KEYHOLDER_FIELD, spoken
+from indextrust.ceremony.script import file_name
 from indextrust.ceremony.words import REHEARSAL, changes, expiry, markdown, missing, tally, title
 from indextrust.errors import CeremonyError
 from indextrust.names import BINS, ROOT, TARGETS, metadata_filename
@@ -121,8 +121,7 @@ def _public_key(key: Key, role: str) -> bytes:
 
 def _file_name(key: Key) -> str:
     owner = key.unrecognized_fields.get(KEYHOLDER_FIELD, "")
-    plain = re.sub(r"[^a-z0-9]+", "-", str(owner).lower()).strip("-")
-    return f"{plain or 'keyholder'}-{key.keyid[:8]}"
+    return f"{file_name(str(owner))}-{key.keyid[:8]}"
 
 
 def _sha256(data: bytes) -> str:

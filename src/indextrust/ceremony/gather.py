@@ -98,6 +98,7 @@ def _differences(first: Event, second: Event) -> list[str]:
     pairs: dict[str, tuple[Any, Any]] = {
         "the kind": (first.kinds, second.kinds),
         "rehearsal or not": (first.rehearsal, second.rehearsal),
+        "the profile": (first.profile, second.profile),
         "who proposed it and when": (first.proposed, second.proposed),
         "the roles in force": (first.before, second.before),
         **{

@@ -7,8 +7,9 @@ keyholder's signature; and it works out what changes.
 
 It refuses, by name: a signature that is invalid or made for another proposal, one by a stranger,
 one key in the place of two, a keyholder under another name than before, a key that comes back, a
-kind that is not what really changes, a rehearsal that continues no rehearsal (so no rehearsal can
-follow a root in force), and the other way round.
+kind that is not what really changes, a key that the event's profile does not allow, a rehearsal
+that continues no rehearsal (so no rehearsal can follow a root in force), or has a key that was not
+made for one, and the other way round.
 
 It can't know whether the roles in force are *yours*, nor whether the change is wanted: keyholders
 compare the fingerprint of the root in force with their own note, and the event's digest with each
@@ -34,6 +35,7 @@ from indextrust.canonical import canonical
 from indextrust.ceremony.check import OfflineRoles, check_content, read_below, read_roles
 from indextrust.ceremony.event import Event, RootSignature
 from indextrust.ceremony.judged import Judged, kinds_of, whose
+from indextrust.ceremony.keyholders import Profile, check_profile, check_rehearsal
 from indextrust.ceremony.root import (
     ONE_TIME_KEYS,
     Plan,
@@ -74,6 +76,9 @@ def judge(event: Event, *, now: datetime | None = None) -> Judged:
     _check_one_time_keys(event, new)
     _check_holders(old, new)
     _check_rehearsal(event)
+    keys = [*new.root_keys, *new.online_keys]
+    check_rehearsal(keys, rehearsal=event.rehearsal)
+    check_profile(keys, _profile(event))
     expected = kinds_of(old, new)
     if event.kinds != expected:
         raise CeremonyError(
@@ -121,6 +126,15 @@ def _check_sizes(event: Event) -> None:
             f"expected roots of at most {_MAX_ROOT} bytes, which is what clients take, "
             f"got {largest}"
         )
+
+
+def _profile(event: Event) -> Profile:
+    try:
+        return Profile(event.profile)
+    except ValueError:
+        raise CeremonyError(
+            f"'profile': expected one of {', '.join(Profile)}, got {event.profile!r:.60}"
+        ) from None
 
 
 def _old(event: Event) -> OfflineRoles | None:

@@ -18,12 +18,14 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
-from securesystemslib.signer import Key
+from securesystemslib.signer import Key, SSlibKey
 
 from indextrust.ceremony.root import material
 from indextrust.errors import CeremonyError
 from indextrust.repository.hsm import read_token_key
+from indextrust.repository.keys import is_private, load_signer
 from indextrust.repository.public_keys import (
     KEYHOLDER_FIELD,
     SERIAL_FIELD,
@@ -32,6 +34,7 @@ from indextrust.repository.public_keys import (
     check_holder,
     fingerprint,
     import_pem,
+    is_rehearsal,
     keyholder_of,
     public_pem,
     read_public,
@@ -50,11 +53,15 @@ __all__ = [
     "check_duplicates",
     "check_holder",
     "check_profile",
+    "check_rehearsal",
     "fingerprint",
     "fitting",
     "import_pem",
+    "import_private",
     "import_token",
+    "is_private",
     "open_signer",
+    "profile_of",
     "public_pem",
     "read_public",
     "save_public",
@@ -73,7 +80,13 @@ _TYPES = {Profile.PORTABLE: {"ed25519"}, Profile.HSM: {"ed25519", "ecdsa", "rsa"
 
 
 def import_token(
-    uri: str, prompt: Prompt | None, owner: str | None, serial: str | None, role: KeyRole
+    uri: str,
+    prompt: Prompt | None,
+    owner: str | None,
+    serial: str | None,
+    role: KeyRole,
+    *,
+    rehearsal: bool = False,
 ) -> Keyholder:
     """Take in the public half of a key that lives in a PKCS#11 token.
 
@@ -82,12 +95,38 @@ def import_token(
         prompt: is asked for the PIN, if the token shows its public keys to its owner alone.
         owner, role: as for `Keyholder`; None for an online key of nobody.
         serial: as printed on the device; None for the one that the token gives.
+        rehearsal: made to practise. A token knows nothing of it: it is the importer's word.
 
     Raises:
         As `open_signer`.
     """
     key, given = read_token_key(uri, prompt)
-    return keyholder_of(key, owner, serial or given or None, role)
+    return keyholder_of(key, owner, serial or given or None, role, rehearsal=rehearsal)
+
+
+def import_private(
+    path: Path,
+    prompt: Prompt,
+    owner: str | None,
+    serial: str | None,
+    role: KeyRole,
+    *,
+    rehearsal: bool = False,
+) -> Keyholder:
+    """Make the public half of a private key file anew, when it was lost or never written.
+
+    Args:
+        path: the private key's file (`is_private`).
+        prompt: is asked for its passphrase.
+        owner, serial, role: as for `Keyholder`: the private file does not have them.
+        rehearsal: made to practise; where the private file says so, it is, whatever is given.
+
+    Raises:
+        As `indextrust.repository.keys.load_signer`.
+    """
+    found = load_signer(path, prompt(f"passphrase of {path}")).public_key
+    key = SSlibKey(found.keyid, found.keytype, found.scheme, found.keyval)
+    return keyholder_of(key, owner, serial, role, rehearsal=rehearsal or is_rehearsal(found))
 
 
 def fitting(key: Key) -> list[Profile]:
@@ -121,6 +160,42 @@ def check_profile(keys: Iterable[Key], profile: Profile) -> None:
         raise CeremonyError(
             f"key {key.keyid}{whose} is {key.keytype!r}, which the profile {profile} does not "
             f"allow: {reason}"
+        )
+
+
+def profile_of(keys: Iterable[Key]) -> Profile:
+    """The profile with most clients that all of these keys fit."""
+    fits = [fitting(key) for key in keys]
+    return Profile.PORTABLE if all(Profile.PORTABLE in one for one in fits) else Profile.HSM
+
+
+def check_rehearsal(keys: Iterable[Key], *, rehearsal: bool) -> None:
+    """Refuse keys made to practise in a root made in earnest, and the other way round.
+
+    A real key has no place in a rehearsal: it would leave its bag, and give a signature on a root
+    that nobody means. And as no root has both kinds, no key id that a rehearsal's root lists is
+    ever listed by a real one, unless somebody takes the mark out of the key's files.
+
+    Args:
+        keys: the keyholders' and the online key.
+        rehearsal: whether the root is made to practise.
+
+    Raises:
+        CeremonyError: the first such key.
+    """
+    for key in keys:
+        if is_rehearsal(key) == rehearsal:
+            continue
+        whose = key.unrecognized_fields.get(KEYHOLDER_FIELD, "the server")
+        if rehearsal:
+            raise CeremonyError(
+                f"key {key.keyid} of {whose} is no rehearsal key, and this is a rehearsal: leave "
+                f"it in its bag, and make one to practise with (indextrust key generate "
+                f"--rehearsal)"
+            )
+        raise CeremonyError(
+            f"key {key.keyid} of {whose} was made in a rehearsal, and this is none: make a new "
+            f"key, and take the rehearsal's away"
         )
 
 

@@ -18,6 +18,7 @@ from typing import Any
 from securesystemslib.signer import CryptoSigner, Key, Signer
 
 from indextrust.ceremony.check import OfflineRoles
+from indextrust.ceremony.keyholders import check_rehearsal
 from indextrust.ceremony.root import (
     ONE_TIME_KEYS,
     Plan,
@@ -85,9 +86,10 @@ def prepare(plan: Plan, *, rehearsal: bool = False) -> Prepared:
         rehearsal: mark the root as one that was made to practise.
 
     Raises:
-        CeremonyError: a signature failed.
+        CeremonyError: a signature failed; a rehearsal's key in earnest, or the other way round.
         InputError: the plan's time has no time zone, or there is no such layout.
     """
+    check_rehearsal([*plan.root_keys, plan.online], rehearsal=rehearsal)
     targets_signers = [CryptoSigner.generate_ed25519() for _ in range(ONE_TIME_KEYS)]
     bins_signers = [CryptoSigner.generate_ed25519() for _ in range(ONE_TIME_KEYS)]
     root = root_role(plan, [signer.public_key for signer in targets_signers])

@@ -24,6 +24,7 @@ from indextrust.ceremony.keyholders import (
     Profile,
     check_duplicates,
     check_profile,
+    profile_of,
 )
 from indextrust.ceremony.prepare import next_plan, prepare
 from indextrust.ceremony.root import Plan, check_keys
@@ -80,7 +81,7 @@ def propose_genesis(
     Raises:
         CeremonyError: keys or a threshold that a root must not have; a key that a client of
             the profile could not verify; a key brought as a root key that is an online key, or
-            the other way round.
+            the other way round; a rehearsal's key in earnest, or the other way round.
     """
     _check_keyholders(keyholders, online)
     plan = Plan(
@@ -97,7 +98,7 @@ def propose_genesis(
 
 
 def propose_next(
-    current: SignedRoles, change: Change, *, profile: Profile, proposed: Proposed
+    current: SignedRoles, change: Change, *, profile: Profile | None = None, proposed: Proposed
 ) -> Event:
     """Propose the roles that follow `current`: a renewal, or one with changes.
 
@@ -106,7 +107,8 @@ def propose_next(
     Args:
         current: the roles in force, best with every root since the first.
         change: what is to be different.
-        profile: which clients must be able to verify the index.
+        profile: which clients must be able to verify the index; None for those that can verify
+            the keys in force, so that none is lost without a word.
         proposed: by whom, when.
 
     Raises:
@@ -130,6 +132,7 @@ def propose_next(
         bins=change.bins,
         now=proposed.at,
     )
+    profile = profile or profile_of([*old.root_keys, *old.online_keys])
     return _event(plan, old, current, profile, proposed, old.rehearsal)
 
 
@@ -177,6 +180,7 @@ def _event(
     event = Event(
         kinds=kinds_of(old, new),
         rehearsal=rehearsal,
+        profile=profile,
         proposed=proposed,
         before=current,
         root=made.root,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 
 from securesystemslib.signer import Key
@@ -19,7 +19,7 @@ from indextrust.ceremony.keyholders import (
     SERIAL_FIELD,
     Profile,
     fingerprint,
-    fitting,
+    profile_of,
     spoken,
 )
 from indextrust.names import ROOT, BinScheme
@@ -30,10 +30,12 @@ __all__ = [
     "expiry",
     "markdown",
     "missing",
+    "reasons",
     "refuse_if",
     "show",
     "tally",
     "title",
+    "title_of",
 ]
 
 REHEARSAL = "REHEARSAL: made to practise. Nothing that comes out of it is real."
@@ -55,7 +57,12 @@ def markdown(text: str) -> str:
 
 def title(judged: Judged) -> str:
     """What the event is, in one line."""
-    return "; ".join(_TITLES[kind] for kind in judged.event.kinds)
+    return title_of(judged.event.kinds)
+
+
+def title_of(kinds: Iterable[str]) -> str:
+    """What an event of these kinds is (`indextrust.ceremony.judged.KINDS`), in one line."""
+    return "; ".join(_TITLES[kind] for kind in kinds)
 
 
 def expiry(judged: Judged, now: datetime) -> str:
@@ -98,25 +105,34 @@ def show(judged: Judged, now: datetime) -> list[str]:
 
 def refuse_if(judged: Judged) -> list[str]:
     """What would make a careful keyholder refuse."""
-    reasons = [
+    return reasons(
+        added=bool(judged.added),
+        follows=judged.old is not None,
+        rehearsal=judged.event.rehearsal,
+    )
+
+
+def reasons(*, added: bool, follows: bool, rehearsal: bool) -> list[str]:
+    """`refuse_if`, for an event with new keys, one that follows a root in force, a rehearsal."""
+    found = [
         "the digest is not, group by group, the one that the others read",
         "one of the keyholders is new to you, or one is missing who should be there",
         "the online key is not the one that the operator reads from the server",
         "the threshold or the expiry is not what was agreed",
     ]
-    if judged.added:
-        reasons.insert(
+    if added:
+        found.insert(
             1,
             "a new key (+) has another beginning of what is read aloud than its holder reads from "
             "their own (indextrust key show)",
         )
-    if judged.old is not None:
-        reasons.insert(
+    if follows:
+        found.insert(
             1, "the root in force has another SHA-256 than the note that you took home last time"
         )
-    if judged.event.rehearsal:
-        reasons.append("the key in your hands is one that you use in earnest")
-    return reasons
+    if rehearsal:
+        found.append("the key in your hands is one that you use in earnest")
+    return found
 
 
 def tally(judged: Judged) -> list[str]:
@@ -238,9 +254,13 @@ def _for_whom(judged: Judged) -> list[str]:
         lines.append("  people who install: start from this root; tell them its SHA-256")
     else:
         lines.append("  people who install: nothing to do; the next refresh follows this root")
-    keys = [*judged.new.root_keys, judged.online]
-    if all(Profile.PORTABLE in fitting(key) for key in keys):
+    if judged.event.profile == Profile.PORTABLE:
         lines.append("  their clients: every client can verify these keys (profile portable)")
+    elif profile_of([*judged.new.root_keys, judged.online]) is Profile.PORTABLE:
+        lines.append(
+            "  their clients: every client can verify these keys; the profile is hsm, so a later "
+            "event may have keys that pip alone can't verify"
+        )
     else:
         lines.append(
             "  their clients: only clients with 'cryptography' can verify these keys (profile "

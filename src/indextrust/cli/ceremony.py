@@ -18,11 +18,19 @@ import click
 
 from indextrust.cli.options import FOLDER, by_option, common, output
 from indextrust.cli.passphrases import Passphrases, passphrase_option
+from indextrust.cli.runbook import (
+    current_option,
+    profile_option,
+    rehearsal_option,
+    remove_option,
+    runbook,
+    threshold_option,
+)
 from indextrust.errors import CeremonyError, InputError
 from indextrust.names import CLASSIC_BINS_LIMIT, LAYOUTS, BinScheme, Layout
 
 if TYPE_CHECKING:
-    from indextrust.ceremony.event import Event, Proposed
+    from indextrust.ceremony.event import Proposed
     from indextrust.ceremony.judged import Judged
     from indextrust.ceremony.keyholders import Keyholder
 
@@ -42,13 +50,7 @@ def ceremony() -> None:
 
 @ceremony.command()
 @_event
-@click.option(
-    "--from",
-    "current",
-    type=FOLDER,
-    metavar="DIR",
-    help="Folder of the roles in force, with every root. Without it: a genesis.",
-)
+@current_option
 @click.option(
     "--add",
     type=FOLDER,
@@ -56,13 +58,8 @@ def ceremony() -> None:
     metavar="NAME.pub.json",
     help="A keyholder's public key; once for each who comes.",
 )
-@click.option(
-    "--remove",
-    multiple=True,
-    metavar="NAME",
-    help="A keyholder who goes, by name or key id; once for each.",
-)
-@click.option("--threshold", type=int, metavar="N", help="How many keyholders must sign.")
+@remove_option
+@threshold_option
 @click.option(
     "--online", type=FOLDER, metavar="NAME.pub.json", help="Public key of the online key."
 )
@@ -77,14 +74,8 @@ def ceremony() -> None:
     type=click.Choice(LAYOUTS),
     help=f"What is a target; for a genesis.  [default: {LAYOUTS[0]}]",
 )
-@click.option(
-    "--profile",
-    type=click.Choice(["portable", "hsm"]),
-    default="portable",
-    show_default=True,
-    help="Clients that must be able to verify: all (Ed25519), or those with 'cryptography'.",
-)
-@click.option("--rehearsal", is_flag=True, help="Mark all that is made as a rehearsal.")
+@profile_option
+@rehearsal_option
 @by_option
 @common
 def propose(
@@ -96,7 +87,7 @@ def propose(
     online: Path | None,
     bins: int | None,
     layout: Layout | None,
-    profile: str,
+    profile: str | None,
     rehearsal: bool,
     by: str | None,
 ) -> None:
@@ -114,7 +105,7 @@ def propose(
     come = [read_public(path) for path in add]
     online_key = None if online is None else read_public(online)
     scheme = None if bins is None else BinScheme.of(bins)
-    declared = Profile(profile)
+    declared = None if profile is None else Profile(profile)
     if current is None:
         keys = _genesis_only(come, remove, threshold, online_key)
         made = propose_genesis(
@@ -122,7 +113,7 @@ def propose(
             *keys,
             bins=scheme or BinScheme.of(CLASSIC_BINS_LIMIT),
             layout=layout or LAYOUTS[0],
-            profile=declared,
+            profile=declared or Profile.PORTABLE,
             proposed=_proposed(by),
             rehearsal=rehearsal,
         )
@@ -163,7 +154,7 @@ def _proposed(by: str | None) -> Proposed:
 @common
 def show(event: Path) -> None:
     """Show in plain words what EVENT changes for whom, and when not to sign it."""
-    judged, _ = _read(event)
+    judged = _read(event)
     _show(judged)
     output().data({"event": _data(judged)})
 
@@ -190,8 +181,10 @@ def sign(
     event: Path, keyholder: str, key: str, digest: str | None, passphrases: Passphrases
 ) -> None:
     """Sign EVENT as one keyholder, after showing it and asking for consent."""
-    from indextrust.ceremony.event_file import replace_event
+    from indextrust.ceremony.event_file import update_event
     from indextrust.ceremony.gather import add_signature, check_may_sign
+    from indextrust.ceremony.gather import merge as merged
+    from indextrust.ceremony.judge import judge
     from indextrust.ceremony.judged import whose
     from indextrust.ceremony.keyholders import open_signer
     from indextrust.ceremony.proposal import find_key
@@ -199,9 +192,15 @@ def sign(
     passphrases.only_for([keyholder])
     if digest is None and (output().quiet or output().json):
         raise InputError("with -q or --json nothing is shown: agree by --digest, or leave them out")
-    judged, data = _read(event, now=_now())
+    judged = _read(event, now=_now())
     public = find_key(list(judged.signers.values()), keyholder)
     check_may_sign(judged, public.keyid)
+    if judged.complete:
+        output().note(
+            "enough have signed already. If this event was finished, don't sign: its root would "
+            "get another SHA-256 than the one on everybody's hash sheet",
+            always=True,
+        )
     if (proposed := judged.event.proposed.at) > _now():
         output().note(
             f"this machine's clock says {_now().isoformat()}, before the proposal was made "
@@ -214,9 +213,9 @@ def sign(
     _consent(judged, whose(public), digest)
     signer = passphrases.attempt(keyholder, lambda prompt: open_signer(key, public, prompt))
     made = add_signature(judged, signer, at=_now())
-    replace_event(event, made.event, data)
+    there = update_event(event, lambda now: merged(now, made.event))
     output().say(f"{event}: signed by {whose(public)}")
-    _tell(made)
+    _tell(judge(there))
 
 
 def _consent(judged: Judged, who: str, digest: str | None) -> None:
@@ -248,20 +247,17 @@ def _consent(judged: Judged, who: str, digest: str | None) -> None:
 @common
 def merge(event: Path, copies: tuple[Path, ...]) -> None:
     """Bring the signatures of COPY… into EVENT. Copies of another event are refused."""
-    from indextrust.ceremony.event_file import read_event, replace_event
+    from indextrust.ceremony.event_file import read_event, update_event
     from indextrust.ceremony.gather import merge as merged
     from indextrust.ceremony.judge import judge
 
-    first, data = _read(event)
-    made = first.event
+    made = _read(event).event
     for path in copies:
         try:
-            made = merged(made, read_event(path)[0])
+            made = merged(made, read_event(path))
         except CeremonyError as error:
             raise CeremonyError(f"{path}: {error}") from None
-    judged = judge(made)
-    replace_event(event, made, data)
-    _tell(judged)
+    _tell(judge(update_event(event, lambda now: merged(now, made))))
 
 
 @ceremony.command()
@@ -269,7 +265,7 @@ def merge(event: Path, copies: tuple[Path, ...]) -> None:
 @common
 def status(event: Path) -> None:
     """Show who signed EVENT, and what is missing for the old and the new threshold, by name."""
-    _tell(_read(event)[0])
+    _tell(_read(event))
 
 
 @ceremony.command()
@@ -287,7 +283,7 @@ def verify(event: Path, days: int) -> None:
     from indextrust.ceremony.finish import check_finished
     from indextrust.ceremony.words import expiry
 
-    judged, _ = _read(event)
+    judged = _read(event)
     now = _now()
     check_finished(judged, now=now, ahead=timedelta(days=days))
     output().say(f"a client follows it, today and in {days} days; expires {expiry(judged, now)}")
@@ -303,7 +299,7 @@ def finish(event: Path, folder: Path) -> None:
     from indextrust.ceremony.event_file import create_folder
     from indextrust.ceremony.finish import check_finished, outputs
 
-    judged, _ = _read(event)
+    judged = _read(event)
     now = _now()
     check_finished(judged, now=now)
     files = outputs(judged, now=now, tools=_tools())
@@ -314,39 +310,21 @@ def finish(event: Path, folder: Path) -> None:
     out.data({"finished": {**_data(judged), "folder": str(folder), "files": sorted(files)}})
 
 
-@ceremony.command()
-@_event
-@click.argument("folder", type=FOLDER)
-@common
-def runbook(event: Path, folder: Path) -> None:
-    """Write the script of EVENT to FOLDER: runbook.md, and runbook.html to print."""
-    from indextrust.ceremony.event_file import create_folder
-    from indextrust.ceremony.runbook import markdown, page, sections
-
-    judged, _ = _read(event)
-    parts = sections(judged, event=event.name, out="finished")
-    files = {
-        "runbook.md": markdown(judged, parts).encode(),
-        "runbook.html": page(judged, parts).encode(),
-    }
-    create_folder(folder, files)
-    output().say(f"{folder}/runbook.html: print it; {folder}/runbook.md has the same text")
-    output().data({"runbook": {**_data(judged), "folder": str(folder)}})
+ceremony.add_command(runbook)
 
 
 def _now() -> datetime:
     return datetime.now(UTC).replace(microsecond=0)
 
 
-def _read(path: Path, *, now: datetime | None = None) -> tuple[Judged, bytes]:
-    """The event in a file, judged, and the file's bytes. Raises CeremonyError, StoreError."""
+def _read(path: Path, *, now: datetime | None = None) -> Judged:
+    """The event in a file, judged. Raises CeremonyError, StoreError."""
     from indextrust.ceremony.event_file import read_event
     from indextrust.ceremony.judge import judge
 
-    event: Event
-    event, data = read_event(path)
+    event = read_event(path)
     try:
-        return judge(event, now=now), data
+        return judge(event, now=now)
     except CeremonyError as error:
         raise CeremonyError(f"{path}: {error}") from None
 
@@ -376,6 +354,7 @@ def _data(judged: Judged) -> dict[str, Any]:
         "digest": event.digest,
         "kinds": list(event.kinds),
         "rehearsal": event.rehearsal,
+        "profile": event.profile,
         "root": judged.new.root.version,
         "expires": judged.new.root.expires.isoformat(),
         "complete": judged.complete,

@@ -32,6 +32,11 @@ def _holder_options(function: F) -> F:
     """Who brings the key, and what for."""
     for option in (
         click.option(
+            "--rehearsal",
+            is_flag=True,
+            help="Made to practise: both halves say so, and no real root lists it.",
+        ),
+        click.option(
             "--role",
             type=click.Choice(["root", "online"]),
             default="root",
@@ -74,6 +79,7 @@ def generate(
     keyholder: str | None,
     serial: str | None,
     role: KeyRole,
+    rehearsal: bool,
     kind: KeyType,
     passphrases: Passphrases,
 ) -> None:
@@ -86,7 +92,14 @@ def generate(
     name = file.name.removesuffix(_PRIVATE)
     passphrases.only_for([name])
     passphrase = passphrases.of(name, create=True)
-    generate_key(file, passphrase, keyholder=keyholder, serial=serial, role=role, kind=kind)
+    generate_key(
+        *(file, passphrase),
+        keyholder=keyholder,
+        serial=serial,
+        role=role,
+        kind=kind,
+        rehearsal=rehearsal,
+    )
     output().say(f"{file}: the private key. Without this file and its passphrase it is lost")
     _report(public_path(file), read_public(public_path(file)))
 
@@ -103,14 +116,20 @@ def import_key(
     keyholder: str | None,
     serial: str | None,
     role: KeyRole,
+    rehearsal: bool,
     passphrases: Passphrases,
 ) -> None:
-    """Take in a public key made elsewhere: SOURCE is a PEM file, or hsm:… for a token's."""
+    """Take in a public key made elsewhere: SOURCE is a PEM file, or hsm:… for a token's.
+
+    From a private key file of this program, NAME.pem, it makes the public half anew.
+    """
     from indextrust.ceremony.keyholders import (
         check_duplicates,
         check_holder,
         import_pem,
+        import_private,
         import_token,
+        is_private,
         read_public,
         save_public,
     )
@@ -121,10 +140,20 @@ def import_key(
     passphrases.only_for([name])
     if source.startswith("hsm:"):
         holder = passphrases.attempt(
-            name, lambda prompt: import_token(source, prompt, keyholder, serial, role)
+            name,
+            lambda prompt: import_token(
+                source, prompt, keyholder, serial, role, rehearsal=rehearsal
+            ),
+        )
+    elif is_private(Path(source)):
+        holder = passphrases.attempt(
+            name,
+            lambda prompt: import_private(
+                Path(source), prompt, keyholder, serial, role, rehearsal=rehearsal
+            ),
         )
     else:
-        holder = import_pem(Path(source), keyholder, serial, role)
+        holder = import_pem(Path(source), keyholder, serial, role, rehearsal=rehearsal)
     others = sorted(file.parent.glob(f"*{_PUBLIC}"))
     check_duplicates([*(read_public(path) for path in others if path != file), holder])
     save_public(file, holder)
@@ -190,7 +219,7 @@ def _described(holder: Keyholder) -> list[str]:
 
     scheme = holder.key.scheme
     return [
-        f"{holder.role} key of {holder.owner}"
+        f"{'REHEARSAL: ' if holder.rehearsal else ''}{holder.role} key of {holder.owner}"
         + (f", serial {holder.serial}" if holder.serial else ""),
         f"type         {scheme}, for the profile {' or '.join(fitting(holder.key))}",
         f"key id       {holder.key.keyid}",
@@ -208,6 +237,7 @@ def _data(file: Path, holder: Keyholder) -> dict[str, Any]:
         "keyholder": holder.owner,
         "serial": holder.serial,
         "role": holder.role,
+        "rehearsal": holder.rehearsal,
         "type": holder.key.keytype,
         "scheme": holder.key.scheme,
         "profiles": fitting(holder.key),

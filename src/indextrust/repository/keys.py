@@ -2,7 +2,14 @@
 
 A private key lives in ``NAME.pem``: Ed25519 or ECDSA, PKCS#8, encrypted with a passphrase, mode
 0600 whatever the umask. Beside it lies its public half, ``NAME.pub.json``, to hand to others
-(`indextrust.repository.public_keys`).
+(`indextrust.repository.public_keys`). The private half comes first: a process that is killed
+between the two leaves a key whose public half can be made again (`load_signer`), where the other
+order would leave one that people list and nobody can sign with.
+
+A key that is made to practise says so in both files. In the private one it is a line before the
+PEM, which other programs skip (RFC 7468 2): so a mark that is taken out of the public file is
+missed when the key signs. Whoever takes it out of both has made a real key of it, and nothing
+tells the two apart.
 
 Guarantees, in this order: an existing file is never overwritten; a file appears under its name
 complete or not at all; a private key that others on this machine may read is not used; no
@@ -13,7 +20,7 @@ The passphrase is stretched with scrypt: `cryptography` reads such files and wou
 with 2,048 rounds, which is little between a thief of a root key's file and the key.
 
 Sources: RFC 5958 and RFC 8018 (encrypted PKCS#8); RFC 7914 7 (scrypt in it); TUF specification
-4.3 (keys).
+4.3 (keys); RFC 7468 2 (text before a PEM).
 """
 
 from __future__ import annotations
@@ -34,8 +41,15 @@ from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 from securesystemslib.signer import CryptoSigner, Key, SSlibKey
 
 from indextrust.errors import InputError, KeyFileError, PassphraseError
+from indextrust.names import REHEARSAL_FIELD
 from indextrust.repository.key_files import create_file, read_file
-from indextrust.repository.public_keys import KeyRole, encode, keyholder_of, load_public
+from indextrust.repository.public_keys import (
+    KeyRole,
+    encode,
+    is_rehearsal,
+    keyholder_of,
+    load_public,
+)
 
 __all__ = [
     "KEY_TYPES",
@@ -43,6 +57,7 @@ __all__ = [
     "PrivateKey",
     "check_pair",
     "generate_key",
+    "is_private",
     "load_signer",
     "public_path",
 ]
@@ -62,6 +77,7 @@ KEY_TYPES: dict[KeyType, Callable[[], PrivateKey]] = {
 _MAX_PASSPHRASE = 1_023  # the most that cryptography takes
 _BEGIN = b"-----BEGIN ENCRYPTED PRIVATE KEY-----"
 _END = b"-----END ENCRYPTED PRIVATE KEY-----"
+_REHEARSAL = b"REHEARSAL: this key was made to practise, and is for nothing else.\n"
 
 # 16 MiB and some tenths of a second for each guess. More memory at once would pass the bound
 # that OpenSSL sets when it reads such a file.
@@ -85,6 +101,7 @@ def generate_key(
     serial: str | None = None,
     role: KeyRole | None = None,
     kind: KeyType = "ed25519",
+    rehearsal: bool = False,
 ) -> SSlibKey:
     """Make a new key: the private half at `path`, the public half beside it.
 
@@ -96,6 +113,7 @@ def generate_key(
         serial: number of the medium that the file is kept on, published too.
         role: what the key is for; None for ``root`` with a keyholder, and ``online`` without.
         kind: Ed25519 is what every client verifies.
+        rehearsal: made to practise: both files say so, and no real root lists it.
 
     Returns:
         The public key.
@@ -112,12 +130,17 @@ def generate_key(
     public = public_path(path)
     for file in (path, public):
         if os.path.lexists(file):
-            raise KeyFileError(f"{file} exists: a key file is never overwritten")
+            half = file is path and not os.path.lexists(public)
+            raise KeyFileError(
+                f"{file} exists: a key file is never overwritten"
+                + (f" ({public} is missing: `indextrust key import` makes it anew)" if half else "")
+            )
     private_key = KEY_TYPES[kind]()
     key = SSlibKey.from_crypto(private_key.public_key())
     role = role or ("online" if keyholder is None else "root")
-    text = encode(keyholder_of(key, keyholder, serial, role))
-    create_file(path, _encrypted(private_key, secret), 0o600)
+    text = encode(keyholder_of(key, keyholder, serial, role, rehearsal=rehearsal))
+    pem = (_REHEARSAL if rehearsal else b"") + _encrypted(private_key, secret)
+    create_file(path, pem, 0o600)
     try:
         create_file(public, text, 0o644)
     except BaseException:
@@ -143,7 +166,8 @@ def load_signer(path: Path, passphrase: str) -> CryptoSigner:
             of another type than TUF signs with.
     """
     secret = _secret(path, passphrase)
-    pem = read_file(path, private=True)
+    text = read_file(path, private=True)
+    pem = text.removeprefix(_REHEARSAL)
     if not (pem.startswith(_BEGIN) and pem.rstrip().endswith(_END)):
         raise KeyFileError(
             f"{path}: expected a passphrase-encrypted private key, from '{_BEGIN.decode()}' to "
@@ -159,12 +183,20 @@ def load_signer(path: Path, passphrase: str) -> CryptoSigner:
         signer = CryptoSigner(private_key)
     except ValueError as error:
         raise KeyFileError(f"{path}: not a key that TUF signs with: {error}") from None
+    if pem != text:
+        signer.public_key.unrecognized_fields[REHEARSAL_FIELD] = True
     public = public_path(path)
     if public.exists():
         key = load_public(public)
         check_pair(signer.public_key, key, path)
         signer.public_key.unrecognized_fields.update(key.unrecognized_fields)
     return signer
+
+
+def is_private(path: Path) -> bool:
+    """Whether a file is a private key file, for `load_signer`. Raises KeyFileError: unreadable."""
+    data = read_file(path, private=False)
+    return data.removeprefix(_REHEARSAL).startswith(_BEGIN)
 
 
 def check_pair(private: Key, public: Key, where: Path | str) -> None:
@@ -176,7 +208,7 @@ def check_pair(private: Key, public: Key, where: Path | str) -> None:
         where: file name for the message.
 
     Raises:
-        KeyFileError: they are two keys.
+        KeyFileError: they are two keys, or one of the two is marked as made in a rehearsal.
     """
     if (private.keyid, private.keytype, private.scheme, private.keyval) != (
         public.keyid,
@@ -185,6 +217,11 @@ def check_pair(private: Key, public: Key, where: Path | str) -> None:
         public.keyval,
     ):
         raise KeyFileError(f"{where}: expected key {public.keyid}, got key {private.keyid}")
+    if is_rehearsal(private) and not is_rehearsal(public):
+        raise KeyFileError(
+            f"{where}: this key was made in a rehearsal, to practise, and its public half here "
+            f"says nothing of it: somebody took the mark away. Make a new key"
+        )
 
 
 def _secret(path: Path, passphrase: str) -> bytes:

@@ -138,6 +138,7 @@ def _chain(roles: SignedRoles, known: Mapping[int, bytes]) -> dict[int, bytes]:
                 f"'root' version {version} is a rehearsal: it was made to practise, and no "
                 f"index is made of it"
             )
+        _refuse_rehearsed(root.signed)
         if version in roots:
             if roots[version] != data:
                 raise RepositoryError(f"'root' version {version} has other bytes than before")
@@ -154,6 +155,16 @@ def _chain(roles: SignedRoles, known: Mapping[int, bytes]) -> dict[int, bytes]:
     if not roots:
         raise RepositoryError("expected at least one root, got none")
     return roots
+
+
+def _refuse_rehearsed(root: Root) -> None:
+    """Refuse a root that lists a key which was made to practise. Raises RepositoryError."""
+    for key in root.keys.values():
+        if REHEARSAL_FIELD in key.unrecognized_fields:
+            raise RepositoryError(
+                f"'root' version {root.version} lists key {key.keyid:.64}, which was made in a "
+                f"rehearsal, to practise"
+            )
 
 
 def _check_dropped(roots: Mapping[int, bytes], version: int) -> None:

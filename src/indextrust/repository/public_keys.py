@@ -2,7 +2,9 @@
 
 ``NAME.pub.json`` is a TUF key with its key id, and who brings it: the keyholder, the serial number
 of the device it lives in (if there is one), and what the key is for. Keyholder and serial are
-signed with the root, so everybody can read them later; the role is what the root says itself.
+signed with the root, so everybody can read them later; the role is what the root says itself. A
+key that was made to practise says so in a field, which is signed with the root, too
+(`indextrust.names.REHEARSAL_FIELD`).
 
 Guarantees: a file that is read holds one key that clients count, in the one encoding and under
 the one key id that it can have, so that nobody brings one key twice. Fields that are not known
@@ -17,6 +19,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 import unicodedata
 from dataclasses import dataclass
@@ -31,6 +34,7 @@ from securesystemslib.signer import Key, SSlibKey
 
 from indextrust.canonical import canonical
 from indextrust.errors import InputError, KeyFileError
+from indextrust.names import REHEARSAL_FIELD
 from indextrust.repository.key_files import create_file, read_file
 from indextrust.trust.keys import counts
 
@@ -44,6 +48,7 @@ __all__ = [
     "encode",
     "fingerprint",
     "import_pem",
+    "is_rehearsal",
     "keyholder_of",
     "load_public",
     "public_pem",
@@ -63,7 +68,9 @@ KeyRole = Literal["root", "online"]
 """What a key is for: signing roots, or timestamp, snapshot and the bins."""
 
 _OWNER_LENGTH, _SERIAL_LENGTH = 200, 100
-_RSA_BITS = 2048
+_RSA_BITS = 2_048, 16_384  # OpenSSL verifies nothing by a larger one
+_RSA_EXPONENT = 2**16, 2**64  # between, and odd: FIPS 186-5 A.1.1; OpenSSL takes no larger one
+_SMALL_PRIMES = math.prod(n for n in range(2, 752) if all(n % d for d in range(2, n)))
 _SCHEMES = {
     ("ed25519", "ed25519"),
     ("ecdsa", "ecdsa-sha2-nistp256"),
@@ -84,22 +91,26 @@ class Keyholder:
         owner: who holds it: printable, 1 to 200 characters; ``online`` if nobody is named.
         serial: of the device that it lives in, as printed on it; None for a file.
         role: what it is for.
+        rehearsal: made to practise, and for nothing else; the key's `REHEARSAL_FIELD` says so.
     """
 
     key: Key
     owner: str
     serial: str | None
     role: KeyRole
+    rehearsal: bool = False
 
 
-def keyholder_of(key: Key, owner: str | None, serial: str | None, role: KeyRole) -> Keyholder:
+def keyholder_of(
+    key: Key, owner: str | None, serial: str | None, role: KeyRole, *, rehearsal: bool = False
+) -> Keyholder:
     """Say who brings a key. The key is changed: it gets their names as fields.
 
     Args:
         key: of one of our types; without fields of its own.
         owner: None for an online key that is the index's own: then it is named ``online``, and
             nobody is named in the metadata.
-        serial, role: as for `Keyholder`.
+        serial, role, rehearsal: as for `Keyholder`.
 
     Raises:
         InputError: a name or serial that can't be printed, is empty or too long; no such role;
@@ -111,7 +122,14 @@ def keyholder_of(key: Key, owner: str | None, serial: str | None, role: KeyRole)
     for field, value in ((KEYHOLDER_FIELD, owner), (SERIAL_FIELD, serial)):
         if value is not None:
             key.unrecognized_fields[field] = value
-    return Keyholder(key, owner or role, serial, role)
+    if rehearsal:
+        key.unrecognized_fields[REHEARSAL_FIELD] = True
+    return Keyholder(key, owner or role, serial, role, rehearsal)
+
+
+def is_rehearsal(key: Key) -> bool:
+    """Whether a key says that it was made to practise."""
+    return REHEARSAL_FIELD in key.unrecognized_fields
 
 
 def check_holder(owner: str | None, serial: str | None, role: str) -> None:
@@ -189,6 +207,8 @@ def decode(data: bytes, where: Path | str) -> Keyholder:
         tree: Any = json.loads(data)
         keyid, role = tree.pop("keyid"), tree.pop("role")
         owner, serial = tree.pop(KEYHOLDER_FIELD, None), tree.pop(SERIAL_FIELD, None)
+        rehearsal = REHEARSAL_FIELD in tree
+        mark = tree.pop(REHEARSAL_FIELD, True)
         key = Key.from_dict(keyid, tree)
         expected = _keyid(key)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
@@ -207,8 +227,10 @@ def decode(data: bytes, where: Path | str) -> Keyholder:
         raise KeyFileError(f"{where}: expected 'public' alone in 'keyval', got more")
     if not (isinstance(owner, str | None) and isinstance(serial, str | None)):
         raise KeyFileError(f"{where}: expected text for keyholder and serial, got something else")
+    if mark is not True:
+        raise KeyFileError(f"{where}: expected true in {REHEARSAL_FIELD!r}, got {mark!r:.80}")
     try:
-        return keyholder_of(key, owner, serial, role)
+        return keyholder_of(key, owner, serial, role, rehearsal=rehearsal)
     except InputError as error:
         raise KeyFileError(f"{where}: {error}") from None
 
@@ -218,7 +240,9 @@ def save_public(path: Path, keyholder: Keyholder) -> None:
     create_file(path, encode(keyholder), 0o644)
 
 
-def import_pem(path: Path, owner: str | None, serial: str | None, role: KeyRole) -> Keyholder:
+def import_pem(
+    path: Path, owner: str | None, serial: str | None, role: KeyRole, *, rehearsal: bool = False
+) -> Keyholder:
     """Read a public key that was made elsewhere, by any tool or device.
 
     It is encoded anew: whatever form it came in, it gets the one key id that it can have.
@@ -227,7 +251,7 @@ def import_pem(path: Path, owner: str | None, serial: str | None, role: KeyRole)
         path: PEM, ``-----BEGIN PUBLIC KEY-----``: Ed25519, ECDSA P-256 or P-384, or RSA of 2,048
             bits or more (its signatures are RSA-PSS with SHA-256; they are verified, and made
             elsewhere).
-        owner, serial, role: as for `keyholder_of`.
+        owner, serial, role, rehearsal: as for `keyholder_of`.
 
     Raises:
         KeyFileError: no such file, something else than a public key, or a key of another type.
@@ -253,7 +277,7 @@ def import_pem(path: Path, owner: str | None, serial: str | None, role: KeyRole)
         raise KeyFileError(
             f"{path}: expected a public key in PEM, got something else: {error!s:.200}"
         ) from None
-    return keyholder_of(key, owner, serial, role)
+    return keyholder_of(key, owner, serial, role, rehearsal=rehearsal)
 
 
 def public_pem(key: Key) -> bytes:
@@ -296,16 +320,42 @@ def _check_key(key: Key, where: str) -> None:
             f"{key.keytype!r:.80} with {key.scheme!r:.80}"
         )
     public = _crypto_key(key, where)
-    if isinstance(public, RSAPublicKey) and public.key_size < _RSA_BITS:
-        raise KeyFileError(
-            f"{where}: expected an RSA key of {_RSA_BITS} bits or more, got {public.key_size}"
-        )
+    if isinstance(public, RSAPublicKey):
+        _check_rsa(public, where)
     form = SSlibKey.from_crypto(public, scheme=key.scheme)
     assert isinstance(key, SSlibKey)  # noqa: S101 - for mypy: the schemes above have no other
     if (form.keytype, form.keyval) != (key.keytype, key.keyval) or not counts(key):
         raise KeyFileError(
             f"{where}: expected the key in the form that every client reads the same way, got "
             f"another encoding of it, or a weak key: import it from PEM"
+        )
+
+
+def _check_rsa(public: RSAPublicKey, where: str) -> None:
+    """Refuse an RSA key that no honest program makes (SP 800-89 5.3.3).
+
+    Raises:
+        KeyFileError: too few bits, or more than are verified; an even, too small or too large
+            exponent; a modulus that is even, prime, or has a small factor.
+    """
+    numbers = public.public_numbers()
+    n, e = numbers.n, numbers.e
+    fewest, most = _RSA_BITS
+    if not fewest <= n.bit_length() <= most:
+        raise KeyFileError(
+            f"{where}: expected an RSA key of {fewest} to {most} bits, got {n.bit_length()}"
+        )
+    if e % 2 == 0 or not _RSA_EXPONENT[0] < e < _RSA_EXPONENT[1]:
+        raise KeyFileError(
+            f"{where}: expected an odd RSA exponent from {_RSA_EXPONENT[0] + 1} on and below 2**64 "
+            f"(most have 65537), got {e if e < _RSA_EXPONENT[1] else 'a larger one'}"
+        )
+    factor = math.gcd(n, _SMALL_PRIMES)
+    if factor != 1 or pow(2, n - 1, n) == 1:
+        what = f"the factor {factor}" if factor != 1 else "itself as only factor"
+        raise KeyFileError(
+            f"{where}: expected an RSA modulus of two large primes, got one with {what}: whoever "
+            f"looks can sign with this key"
         )
 
 

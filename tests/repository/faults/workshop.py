@@ -15,10 +15,9 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from tests.repository.faults import jobs
-from tests.repository.faults.jobs import Job
 from tests.repository.faults.syscalls import (
     GO,
     HOLD,
@@ -31,9 +30,20 @@ from tests.repository.faults.syscalls import (
     outcome,
 )
 
-__all__ = ["Effect", "Run", "Workshop"]
+__all__ = ["Effect", "Operation", "Run", "Workshop"]
 
 _WRITES = frozenset({"write", "pwrite64"})
+
+
+class Operation(Protocol):
+    """What a child does, such as `jobs.Job`. It is pickled, and so is what it returns."""
+
+    @property
+    def index(self) -> Path:
+        """The folder in which its calls are watched."""
+        ...
+
+    def __call__(self) -> Any: ...
 
 
 @dataclass(frozen=True)
@@ -81,7 +91,7 @@ class Run:
 
 @dataclass(frozen=True)
 class _Order:
-    job: Job
+    job: Operation
     at: int = 0
     choice: Choice = GO
     lasting: bool = False
@@ -116,31 +126,31 @@ class Workshop:
         self._process.stdout.close()
         self._process.wait()
 
-    def run(self, job: Job) -> Ended:
+    def run(self, job: Operation) -> Ended:
         """Run it undisturbed and unwatched."""
         return self._ask(_Order(job, command="plain")).ended
 
-    def watch(self, job: Job) -> Run:
+    def watch(self, job: Operation) -> Run:
         """Run it undisturbed; count and name its calls."""
         return self._ask(_Order(job))
 
-    def record(self, job: Job) -> Run:
+    def record(self, job: Operation) -> Run:
         """Run it undisturbed; record what each call did."""
         return self._ask(_Order(job, record=True))
 
-    def kill(self, job: Job, at: int) -> Run:
+    def kill(self, job: Operation, at: int) -> Run:
         """Kill it before its call number `at` (the first is 1)."""
         return self._ask(_Order(job, at, KILL))
 
-    def hold(self, job: Job, at: int) -> Run:
+    def hold(self, job: Operation, at: int) -> Run:
         """Stop it there; `go_on` or `kill_held` must follow."""
         return self._ask(_Order(job, at, HOLD))
 
-    def kill_helper(self, job: Job, at: int) -> Run:
+    def kill_helper(self, job: Operation, at: int) -> Run:
         """Kill the process that makes the call which is number `at` among those of helpers."""
         return self._ask(_Order(job, at, KILL_CALLER))
 
-    def disturb(self, job: Job, at: int, choice: Choice, *, lasting: bool = False) -> Run:
+    def disturb(self, job: Operation, at: int, choice: Choice, *, lasting: bool = False) -> Run:
         """Let call `at` fail or be cut short; `lasting`: all later ones that write as well."""
         return self._ask(_Order(job, at, choice, lasting=lasting))
 

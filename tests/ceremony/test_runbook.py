@@ -1,0 +1,226 @@
+"""The paper that is read in the room: of an event that is there, and of one that is planned."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+from html.parser import HTMLParser
+
+import pytest
+
+from indextrust.ceremony import SignedRoles, read_roles
+from indextrust.ceremony.judge import judge
+from indextrust.ceremony.keyholders import Profile
+from indextrust.ceremony.paper import markdown, page
+from indextrust.ceremony.proposal import Change
+from indextrust.ceremony.runbook import sections
+from indextrust.ceremony.script import Script, plan, script_of
+from indextrust.cli.app import main
+from indextrust.cli.ceremony import ceremony
+from indextrust.cli.keys import key
+from indextrust.errors import CeremonyError, InputError
+from tests.ceremony.event_room import Person, genesis_of, next_of, person, server, signed
+
+ANN, BOB, DEE = person("Ann Árvai", serial="YK-17"), person("Bob <b>|`x`"), person("Dee")
+FIRST = signed(genesis_of([ANN, BOB], 2, server()), [ANN, BOB])
+CHANGE = Change(add=[DEE.holder], remove=["Ann Árvai"], online=server().holder)
+SECOND = next_of(FIRST.roles, CHANGE)
+
+
+def planned(
+    current: SignedRoles | None,
+    come: list[str],
+    threshold: int | None,
+    *,
+    go: list[str] | None = None,
+    new_online: bool = False,
+    profile: Profile | None = None,
+    rehearsal: bool = False,
+) -> Script:
+    return plan(
+        None if current is None else read_roles(current),
+        come,
+        go or [],
+        threshold,
+        event="our event.json",
+        current=None if current is None else "old roles",
+        new_online=new_online,
+        profile=profile,
+        rehearsal=rehearsal,
+    )
+
+
+SCRIPTS = {
+    "genesis": script_of(judge(FIRST), event="our event.json"),
+    "rotation": script_of(judge(SECOND), event="our event.json"),
+    "a genesis to come": planned(None, ["Ann Árvai", "Bob <b>|`x`", "ann arvai"], 2),
+    "a rehearsal to come": planned(None, ["Ann", "Bob <b>|`x`"], 2, rehearsal=True),
+    "a rotation to come": planned(
+        FIRST.roles, ["Dee"], None, go=["Ann Árvai"], new_online=True, profile=Profile.HSM
+    ),
+    "a renewal to come": planned(FIRST.roles, [], None),
+}
+EVERY = pytest.mark.parametrize("script", SCRIPTS.values(), ids=SCRIPTS)
+
+
+class _Page(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.text = ""
+        self.boxes = 0
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.boxes += ("class", "box") in attrs
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+@EVERY
+def test_the_runbook_has_a_box_for_every_step_and_leads_somewhere(script: Script) -> None:
+    parts = sections(script)
+    text, html = markdown(script), page(script)
+    steps = [step for part in parts for step in part.steps]
+    assert text.count("- [ ] ") == len(steps)
+    assert {step.word for step in steps} <= {"DO", "IF", "GO TO", "END"}
+    numbers = [part.number for part in parts]
+    assert numbers == list(range(1, len(parts) + 1))
+    titles = {part.number: part.title for part in parts}
+    for step in steps:
+        for target in re.findall(r"GO TO (\d+)", step.text):
+            assert int(target) in numbers
+        for stop in re.findall(r"(?:differs|surprises you).*GO TO (\d+)", step.text):
+            assert titles[int(stop)] == "Stop"
+    for one in (parts[-1], parts[-2]):  # it ends where it was done, and where it was stopped
+        assert one.steps[-1].word == "END"
+    read = _Page()
+    read.feed(html)
+    assert read.boxes == len(steps)
+    assert "Bob <b>|`x`" in read.text  # a name is a text there, and no markup
+    assert "script" not in read.tags
+    assert not re.search(r"(src|href)=", html)
+    assert "indextrust ceremony show 'our event.json'" in text
+
+
+@EVERY
+def test_every_command_of_the_runbook_is_one_that_exists(script: Script) -> None:
+    there = {name: main.commands[name] for name in main.commands}
+    there |= {f"ceremony {name}": command for name, command in ceremony.commands.items()}
+    there |= {f"key {name}": command for name, command in key.commands.items()}
+    typed = set()
+    for part in sections(script):
+        for step in part.steps:
+            if step.command is None or not step.command.startswith("indextrust"):
+                continue
+            words = shlex.split(step.command)[1:]
+            name = " ".join(words[:2]) if words[0] in ("ceremony", "key") else words[0]
+            typed.add(name)
+            context = there[name].make_context(name, words[len(name.split()) :])
+            assert context.command is there[name]
+    ours = {f"ceremony {name}" for name in ("show", "sign", "merge", "status", "verify", "finish")}
+    if script.propose:
+        ours |= {"ceremony propose", "ceremony runbook"}
+    if script.makers:
+        ours |= {"key generate", "key import", "key show"}
+    assert typed - {"install"} == ours
+    assert ("install" in typed) is not script.rehearsal
+
+
+def test_the_runbook_has_a_section_for_everybody_who_can_sign() -> None:
+    titles = [part.title for part in sections(SCRIPTS["rotation"])]
+    people: list[Person] = [ANN, BOB, DEE]
+    for one in people:
+        assert sum(f"key {one.keyid[:8]}" in title for title in titles) == 1
+    assert shutil.which("sha256sum")
+
+
+# -- before there is an event --------------------------------------------------------------------
+
+
+def test_a_planned_genesis_begins_with_the_keys_and_ends_with_the_hash_sheet() -> None:
+    script = SCRIPTS["a genesis to come"]
+    titles = [part.title for part in sections(script)]
+    assert titles == [
+        *("Make a key: Ann Árvai", "Make a key: Bob <b>|`x`", "Make a key: ann arvai"),
+        "Make a key: the operator",
+        "Bring the public halves together: everybody",
+        "Propose",
+        "Before signing: everybody",
+        *("Sign: Ann Árvai", "Sign: Bob <b>|`x`", "Sign: ann arvai"),
+        "Bring the signatures together",
+        *("Finish", "Publish: the operator", "Stop"),
+    ]
+    text = markdown(script)
+    order = [
+        "key generate ann-arvai.pem --keyholder 'Ann Árvai'",
+        "key generate ann-arvai-2.pem --keyholder 'ann arvai'",
+        "key generate online.pem --role online",
+        "key show ann-arvai.pub.json bob-b-x.pub.json ann-arvai-2.pub.json online.pub.json",
+        "reads aloud from the own page",
+        "ceremony propose 'our event.json' --add ann-arvai.pub.json",
+        "Read the digest aloud from the screen; everybody writes it",
+        "compare with what they wrote",
+        "ceremony sign 'our event.json' --keyholder 'ann arvai' --key file2:ann-arvai-2.pem",
+        "ceremony finish 'our event.json' finished",
+        "hash-sheet.txt, one for each person",
+    ]
+    places = [text.index(words) for words in order]
+    assert places == sorted(places)
+    blanks = "____ " * 15 + "____"
+    assert text.count(blanks) == page(script).count(blanks) == 5  # four keys and the digest
+
+
+def test_a_planned_rotation_knows_who_stays_and_compares_the_root_in_force_first() -> None:
+    script = SCRIPTS["a rotation to come"]
+    assert script.title == "other keyholders; another online key"
+    assert (script.root, script.follows) == (2, True)
+    words = ["indextrust", "ceremony", "propose", "our event.json", "--from", "old roles"]
+    words += ["--add", "dee.pub.json", "--online", "online-2.pub.json", "--remove", "Ann Árvai"]
+    assert shlex.split(" ".join(script.propose)) == [*words, "--profile", "hsm"]
+    titles = [part.title for part in sections(script) if part.title.startswith("Sign")]
+    assert titles == [
+        f"Sign: Ann Árvai (serial YK-17, key {ANN.keyid[:8]})",
+        f"Sign: Bob <b>|`x` (key {BOB.keyid[:8]})",
+        "Sign: Dee",
+    ]
+    text = markdown(script)
+    assert text.index("sha256sum 'old roles'/*.root.json") < text.index("ceremony propose")
+    assert "--type ecdsa-p256" in text
+    assert "finish 'our event.json' finished-2" in text  # the last one's folder is there, too
+    assert "fewer than 2 of the 2 keyholders of the old root" in text
+
+
+def test_a_planned_rehearsal_marks_its_keys() -> None:
+    script = SCRIPTS["a rehearsal to come"]
+    text = markdown(script)
+    made = re.findall(r"indextrust key (?:generate|import) .*", text)
+    assert len(made) == 9
+    assert all("--rehearsal" in line for line in made)
+    assert script.root == 900_000_001
+    assert " ".join(script.propose).endswith("--rehearsal")
+
+
+@pytest.mark.parametrize(
+    ("current", "come", "threshold", "go", "complaint"),
+    [
+        (None, ["Ann", "Ann"], 2, [], "Ann would be a keyholder twice"),
+        (None, ["Ann", "Bob"], 3, [], r"number of keyholders \(2\), got 3"),
+        (None, ["Ann", "Bob"], 0, [], r"number of keyholders \(2\), got 0"),
+        (FIRST.roles, ["Ann Árvai"], None, [], "Ann Árvai would be a keyholder twice"),
+        (FIRST.roles, [], None, ["Cid"], "no keyholder 'Cid'"),
+        (FIRST.roles, [], None, ["Ann Árvai"], r"number of keyholders \(1\), got 2"),
+        (None, ["Ann\x1b[2J"], 1, [], "keyholder's name"),
+    ],
+)
+def test_a_plan_that_propose_would_refuse_is_refused(
+    current: SignedRoles | None,
+    come: list[str],
+    threshold: int | None,
+    go: list[str],
+    complaint: str,
+) -> None:
+    with pytest.raises((CeremonyError, InputError), match=complaint):
+        planned(current, come, threshold, go=go)
