@@ -242,7 +242,7 @@ class Ours:
         version = self.files[SNAPSHOT].version + 1
         data = signing.sign_payload(self.listed.payload(version, self.expires), self.signer)
         self.disk.write(SNAPSHOT, version, data)
-        self.signed[SNAPSHOT] = plan.RoleFile(version, *plan.describe(data))
+        self.signed[SNAPSHOT] = plan.RoleFile.of(version, data)
         version = self.files[TIMESTAMP].version + 1
         tree = plan.timestamp_role(version, self.expires, self.signed[SNAPSHOT])
         self.disk.publish(signing.sign_role(tree, [self.signer]))
@@ -290,7 +290,7 @@ def fill(database: Path, files: int) -> None:
             members = sorted(group, key=lambda file: file.filename)
             paths = {document_path(project): plan.describe(document_bytes(project, members))}
             paths |= targets_of(members) | paths
-            rows += [(SCHEME.bin_of(path), path, *target) for path, target in paths.items()]
+            rows += [(SCHEME.bin_of(path), path, *target[:2]) for path, target in paths.items()]
             db.execute("INSERT INTO projects VALUES (?)", (project,))
             db.executemany(
                 "INSERT INTO files (project, filename, version, size, sha256, upload_time, "
@@ -326,7 +326,7 @@ def build_ours(rows: Path, signer: CryptoSigner, folder: Path) -> tuple[float, f
         objects.keep_bytes(role.data)
         disk.write(name, role.version, role.data)
         if name != ROOT:
-            listed[name] = plan.RoleFile(role.version, *plan.describe(role.data))
+            listed[name] = plan.RoleFile.of(role.version, role.data)
     seal = Seal(make_key(folder / "queue.key"), folder, folder / "incoming")
     path = folder / "state.sqlite"
     state = State.create(path, folder / "incoming", offline, seal, "bench", now)
@@ -343,11 +343,11 @@ def build_ours(rows: Path, signer: CryptoSigner, folder: Path) -> tuple[float, f
         snapshot = encode.SnapshotList({**listed, **signed}, hashes=encode.lists_hashes(SCHEME))
         data = signing.sign_payload(snapshot.payload(1, expires), signer)
         disk.write(SNAPSHOT, 1, data)
-        signed[SNAPSHOT] = plan.RoleFile(1, *plan.describe(data))
+        signed[SNAPSHOT] = plan.RoleFile.of(1, data)
         tree = plan.timestamp_role(1, expires, signed[SNAPSHOT])
         timestamp = signing.sign_role(tree, [signer])
         disk.publish(timestamp)
-        signed[TIMESTAMP] = plan.RoleFile(1, *plan.describe(timestamp))
+        signed[TIMESTAMP] = plan.RoleFile.of(1, timestamp)
         dated = {name: (file, expires) for name, file in signed.items()}
         digest = snapshot.digest(names)
         state.finish(publication, dated, [], SCHEME.bin_of, now, digest)

@@ -14,12 +14,13 @@ from datetime import datetime
 from indextrust.errors import InputError
 from indextrust.names import NormalizedName, check_filename, project_name
 
-__all__ = ["MAX_TEXT", "SHA256_HEX", "DistributionFile", "is_plain_text"]
+__all__ = ["MAX_TEXT", "SHA256_HEX", "SHA512_HEX", "DistributionFile", "is_plain_text"]
 
 MAX_TEXT = 2_000
 """Characters of any text in a project's document."""
 
 SHA256_HEX = re.compile(r"[0-9a-f]{64}", re.ASCII)
+SHA512_HEX = re.compile(r"[0-9a-f]{128}", re.ASCII)
 _UPLOAD_TIME = re.compile(r"\d{4}-\d\d-\d\dT(?:[01]\d|2[0-3]):\d\d:\d\d(?:\.\d{1,6})?Z", re.ASCII)
 
 
@@ -46,6 +47,8 @@ class DistributionFile:
         requires_python: the Requires-Python specifier, if any.
         metadata_sha256: lower-case hex of the core metadata beside the file (PEP 658), if any.
         yanked: None, or the reason (may be empty) (PEP 592).
+        sha512: lower-case hex, where the index lists both.
+        metadata_sha512: likewise of the core metadata; never alone.
 
     Raises:
         InputError: a field that is not of its form.
@@ -60,6 +63,8 @@ class DistributionFile:
     requires_python: str | None = None
     metadata_sha256: str | None = None
     yanked: str | None = None
+    sha512: str | None = None
+    metadata_sha512: str | None = None
 
     def __post_init__(self) -> None:
         project_name(self.project)
@@ -80,6 +85,18 @@ class DistributionFile:
                 f"{self.filename}: expected a lower-case hex sha256 of the core metadata, "
                 f"got {self.metadata_sha256!r}"
             )
+
+        for digest in (self.sha512, self.metadata_sha512):
+            if digest is not None and not SHA512_HEX.fullmatch(digest):
+                raise InputError(
+                    f"{self.filename}: expected a lower-case hex sha512, got {digest!r}"
+                )
+        if self.metadata_sha512 is not None and self.metadata_sha256 is None:
+            raise InputError(f"{self.filename}: a sha512 of core metadata without their sha256")
+
+    def with_sha512(self, sha512: str, metadata_sha512: str | None) -> DistributionFile:
+        """The same file with its SHA-512 and that of its core metadata."""
+        return replace(self, sha512=sha512, metadata_sha512=metadata_sha512)
 
     def with_yank(self, reason: str | None) -> DistributionFile:
         """The same file yanked for `reason`, or un-yanked with None."""

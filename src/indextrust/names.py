@@ -32,7 +32,9 @@ __all__ = [
     "BINS",
     "BIN_PREFIX",
     "CLASSIC_BINS_LIMIT",
+    "HASHES",
     "LAYOUTS",
+    "LONGEST_WITH_SHA512",
     "METADATA_SUFFIX",
     "REHEARSAL_FIELD",
     "REHEARSAL_ROOT",
@@ -43,12 +45,14 @@ __all__ = [
     "TIMESTAMP",
     "TOP_LEVEL_ROLES",
     "BinScheme",
+    "Hashes",
     "Layout",
     "NormalizedName",
     "check_filename",
     "document_path",
     "file_identity",
     "file_path",
+    "has_room_for_sha512",
     "hash_prefixed",
     "is_target_path",
     "layout_of",
@@ -65,6 +69,12 @@ Layout = Literal["pep458", "projects"]
 PEP has it. ``projects``: documents alone, whose hashes vouch for the files; for large indexes."""
 
 LAYOUTS: tuple[Layout, Layout] = ("pep458", "projects")
+
+Hashes = Literal["sha256", "both"]
+"""Which hashes an index lists of what is new. ``both``: sha512 beside sha256, the transition of
+PEP 458."""
+
+HASHES: tuple[Hashes, Hashes] = ("sha256", "both")
 
 TARGET_PATHS: Mapping[Layout, tuple[str, ...]] = {
     "pep458": ("simple/*/*", "files/*/*"),
@@ -96,6 +106,9 @@ METADATA_SUFFIX = ".metadata"
 _NORMALISED = re.compile(r"[a-z0-9](?:[a-z0-9]|-(?=[a-z0-9]))*", re.ASCII)
 _FILENAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.!+-]*", re.ASCII)
 _MAX_NAME = 200
+_LONGEST_NAME = 255
+LONGEST_WITH_SHA512 = _LONGEST_NAME - len(f"{'0' * 128}.") - len(".metadata")
+"""Characters of a distribution's file name whose names with a SHA-512 a file system takes."""
 _MAX_TAGS = 256
 
 
@@ -126,7 +139,7 @@ def check_filename(filename: str) -> str:
     Raises:
         InputError: anything else.
     """
-    if len(filename) > 255 or not _FILENAME.fullmatch(filename):
+    if len(filename) > _LONGEST_NAME or not _FILENAME.fullmatch(filename):
         raise InputError(f"expected a plain ASCII file name, got {filename[:256]!r}")
     return filename
 
@@ -230,6 +243,15 @@ def hash_prefixed(path: str, digest: str) -> str:
     """`path` with `digest` (hex) before its last component (TUF specification 6.2)."""
     folder, slash, name = path.rpartition("/")
     return f"{folder}{slash}{digest}.{name}"
+
+
+def has_room_for_sha512(filename: str) -> bool:
+    """Whether a distribution file and its core metadata can lie under a name with their SHA-512.
+
+    A client may ask by any hash that is listed (TUF specification 5.7.3), so of a longer name no
+    SHA-512 is listed.
+    """
+    return len(filename) <= LONGEST_WITH_SHA512
 
 
 def metadata_filename(role: str, version: int | None = None) -> str:

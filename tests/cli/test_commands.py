@@ -41,7 +41,7 @@ def test_all_the_commands_are_there() -> None:
             "plan",
             "log",
         ),
-        *("collect", "check", "rebuild"),
+        *("collect", "check", "rehash", "rebuild"),
         *("trust add", "trust list", "trust reset", "trust acknowledge"),
         *("trust policy", "trust reset-clock"),
         *("ceremony propose", "ceremony show", "ceremony sign", "ceremony merge"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import hashlib
 import json
 import re
 import shlex
@@ -38,6 +39,28 @@ def test_check_ends_with_0_or_says_what_differs(index: Place) -> None:
     done = index.run("check", index.repository, "--json")
     (difference,) = json.loads(done.stdout)["checked"]["differences"]
     assert (done.returncode, difference["where"]) == (20, "simple/demo/index.html")
+
+
+def test_rehash_goes_over_to_both_hashes_and_names_what_it_can_t_read(index: Place) -> None:
+    page = json.loads((index.public / "simple" / "demo" / "index.json").read_bytes())
+    sha256 = page["files"][0]["hashes"]["sha256"]
+    copy = index.repository / "objects" / sha256[:2] / sha256
+    good = copy.read_bytes()
+    copy.write_bytes(b"damaged")
+    done = index.run("rehash", index.repository)
+    assert done.returncode == 15
+    assert f"left out: {page['files'][0]['filename']}: its private copy" in done.stdout
+    copy.write_bytes(good)
+    answer = json.loads(index.must("rehash", index.repository, "--files", "1", "--json"))
+    size = answer["rehashed"].pop("size")
+    assert size > len(good)  # with its core metadata
+    rest = {"files": 1, "projects": 1, "more": False, "left_out": [], "elsewhere": 0}
+    assert answer["rehashed"] == rest
+    assert "1 files are listed with SHA-512 too" in index.must(*index.publish)
+    assert "beside SHA-256, but for 0 files" in index.must("status", index.repository)
+    page = json.loads((index.public / "simple" / "demo" / "index.json").read_bytes())
+    assert page["files"][0]["hashes"]["sha512"] == hashlib.sha512(good).hexdigest()
+    assert "rehash  1 files of demo  snapshot" in index.must("log", index.repository)
 
 
 def test_rebuild_brings_a_lost_database_back(index: Place) -> None:

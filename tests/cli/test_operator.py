@@ -167,7 +167,7 @@ def test_a_bar_appears_at_a_terminal_and_nowhere_else(place: Place) -> None:
     ("options", "form", "paths"),
     [
         ((), "roles", ["simple/*/*", "files/*/*"]),
-        (("--layout=projects",), "roles", ["simple/*/*"]),
+        (("--layout=projects", "--hashes=both"), "roles", ["simple/*/*"]),
         (("--succinct",), "succinct_roles", ["simple/*/*", "files/*/*"]),
         (("--bins=512",), "succinct_roles", ["simple/*/*", "files/*/*"]),
     ],
@@ -186,6 +186,8 @@ def test_init_makes_the_layout_and_the_bins_that_it_is_asked_for(
     assert (made["layout"], made["delegation"]) == (layout, names[form])
     status = answer(place, "status", place.repository)["status"]
     assert (status["layout"], status["bins"]) == (layout, made["bins"])  # type: ignore[index]
+    hashes = "both" if "--hashes=both" in options else "sha256"
+    assert made["hashes"] == status["hashes"] == hashes  # type: ignore[index]
 
 
 def test_init_refuses_a_layout_that_there_is_not(place: Place) -> None:

@@ -59,6 +59,8 @@ def make_index(folder: Path, layout: Layout) -> Path:
         make_sdist(folder, "gamma", "2.0"),
     )
     repository.publish()
+    repository.rehash(1)  # in the middle of the hash transition: no installer may mind
+    repository.publish()
     (folder / "stolen.pem").write_bytes(
         online._private_key.private_bytes(
             Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"stolen too")

@@ -37,6 +37,8 @@ FILES = (
         "2026-01-31T12:00:00Z",
         requires_python='>=3.9,<"4&',
         metadata_sha256="b" * 64,
+        sha512="e" * 128,  # installers are given the sha256 alone
+        metadata_sha512="f" * 128,
     ),
     DistributionFile(
         project_name("zope-interface"),

@@ -10,6 +10,7 @@ import pytest
 
 from indextrust.errors import RepositoryError
 from indextrust.repository import repository as room
+from indextrust.repository.plan import TargetFile
 from tests.repository.place import Place
 
 WHEEL = "demo-1.0-py3-none-any.whl"
@@ -47,7 +48,7 @@ def test_core_metadata_change_with_a_file_that_is_imported_again(
     place.repository.import_files(table(place, "two", core))
     place.repository.publish()
     found = place.repository.published_targets().get(f"files/demo/{WHEEL}.metadata")
-    assert found == ((3, "c" * 64) if core else None)
+    assert found == (TargetFile(3, "c" * 64) if core else None)
     place.repository.yank("demo", WHEEL)
     place.repository.publish()
 

@@ -17,7 +17,9 @@ from indextrust.errors import InputError, StoreError
 from indextrust.repository.changes import (
     Add,
     Change,
+    FileDigests,
     Import,
+    Rehash,
     Remove,
     Yank,
     count,
@@ -46,6 +48,9 @@ SDIST = replace(FILE, metadata_sha256=None)
         Yank(DEMO, FILE.filename, 'why \\ "not"'),
         Yank(DEMO, FILE.filename, ""),
         Yank(DEMO, FILE.filename, None),
+        Add(FILE.with_sha512("c" * 128, "d" * 128), 17),
+        Rehash(DEMO, ()),
+        Rehash(DEMO, (FileDigests(FILE.filename, "a" * 64, "c" * 128, "b" * 64, "d" * 128, 17),)),
     ],
 )
 def test_a_change_survives_the_queue(change: Change) -> None:
@@ -58,10 +63,11 @@ ELSEWHERE = (
     Add(FILE, 17, elsewhere=True),
     Add(replace(FILE, filename="demo-2.0.tar.gz", version="2.0", yanked='why "not"'), None, True),
     Add(replace(SDIST, filename="demo-3.0.zip", version="3.0", yanked=""), None, True),
+    Add(replace(FILE, filename="demo-4.0.zip", version="4.0", sha512="e" * 128), 17, True),
 )
 
 
-@pytest.mark.parametrize("number", [1, 2, 3])
+@pytest.mark.parametrize("number", [1, 2, 3, 4])
 def test_many_files_share_a_row(number: int) -> None:
     files = ELSEWHERE[:number]
     text = encode_import(DEMO, [import_row(add) for add in files])

@@ -54,6 +54,16 @@ def test_the_canonical_document_is_golden() -> None:
     )
 
 
+def test_both_hashes_stand_in_the_document_and_the_sha256_alone_on_the_html_page() -> None:
+    both = WHEEL.with_sha512("d" * 128, "e" * 128)
+    sdist = SDIST.with_sha512("f" * 128, None)
+    text = document_bytes(DEMO, [sdist, both]).decode()
+    for sha256, sha512 in (("a", "d"), ("b", "e"), ("c", "f")):
+        assert '{"sha256":"' + sha256 * 64 + '","sha512":"' + sha512 * 128 + '"}' in text
+    assert parse_document(DEMO, text.encode()).files == {f.filename: f for f in (both, sdist)}
+    assert html_page(DEMO, [both, sdist]) == html_page(DEMO, [WHEEL, SDIST])
+
+
 def test_the_html_page_is_golden() -> None:
     assert html_page(DEMO, [WHEEL, SDIST]).decode() == (
         "<!DOCTYPE html>\n<html>\n<head>\n"
@@ -119,6 +129,8 @@ def test_a_document_is_canonical_whatever_the_texts_in_it(
             requires_python=requires,
             yanked=yanked,
             metadata_sha256="d" * 64 if core else None,
+            sha512="e" * 128 if number % 2 else None,
+            metadata_sha512="f" * 128 if core and number % 2 else None,
         )
         for number, (requires, yanked, core) in enumerate(parts)
     ]

@@ -33,10 +33,12 @@ from indextrust.repository.signing import sign_payload, sign_role
 
 TIME, LATER = "2026-01-31T12:00:00Z", "2026-02-01T12:00:00Z"
 SHA = st.binary(min_size=32, max_size=32).map(bytes.hex)
+SHA512 = st.binary(min_size=64, max_size=64).map(bytes.hex)
 PLAIN = st.text(
     st.characters(exclude_characters='"\\', exclude_categories=["Cc", "Cs"]), min_size=1
 )
-TARGETS = st.dictionaries(PLAIN, st.builds(TargetFile, st.integers(0, 2**53), SHA), max_size=8)
+TARGET = st.builds(TargetFile, st.integers(0, 2**53), SHA, st.none() | SHA512)
+TARGETS = st.dictionaries(PLAIN, TARGET, max_size=8)
 ROLES = st.dictionaries(
     st.from_regex(r"bins?(-[0-9a-f]{1,4})?|targets", fullmatch=True),
     st.builds(RoleFile, st.integers(1, 2**53), st.integers(1, LONGEST_UNRECORDED), SHA),

@@ -14,7 +14,7 @@ from indextrust.repository import bins, encode
 from indextrust.repository import workers as workers_module
 from indextrust.repository.encode import Payload, SnapshotList
 from indextrust.repository.gate import Reader
-from indextrust.repository.plan import RoleFile, describe
+from indextrust.repository.plan import RoleFile
 from indextrust.repository.signing import opened, sign_payload
 from indextrust.repository.storage import FolderStorage
 from tests.repository.place import Place
@@ -167,7 +167,7 @@ def test_a_renewed_bin_that_another_key_signed_is_refused(place: Place) -> None:
     version = place.versions()["bin-1"]
 
     def check() -> None:
-        written = RoleFile(version, *describe(path.read_bytes()))
+        written = RoleFile.of(version, path.read_bytes())
         Reader(storage).check_signed(key, [("bin-1", written)])
 
     check()

@@ -24,6 +24,7 @@ from indextrust.errors import (
     StoreError,
 )
 from indextrust.repository import Imported
+from indextrust.repository.plan import TargetFile
 from tests.repository.place import Place, everything
 
 WHEEL = "demo-1.0-py3-none-any.whl"
@@ -117,8 +118,8 @@ def test_a_table_is_listed_and_signed_as_added_files_are(
     assert (sdist["filename"], sdist["yanked"]) == ("demo-0.9.tar.gz", False)
     assert place.document("demo")["versions"] == ["0.9", "1.0"]
     targets = place.repository.published_targets()
-    assert targets[f"files/demo/{WHEEL}"] == (7, full["sha256"])
-    assert targets[f"files/demo/{WHEEL}.metadata"] == (99, "ab" * 32)
+    assert targets[f"files/demo/{WHEEL}"] == TargetFile(7, full["sha256"])
+    assert targets[f"files/demo/{WHEEL}.metadata"] == TargetFile(99, "ab" * 32)
 
 
 def test_a_mirror_s_folder_is_read_page_by_page(place: Place) -> None:

@@ -97,7 +97,7 @@ def _requires(place: Place) -> None:
 def _more_files(place: Place) -> None:
     place.sql(
         "INSERT INTO files SELECT project, 'demo-9.0-py3-none-any.whl', '9.0', 9, ?, upload_time, "
-        "NULL, NULL, NULL, 0 FROM files WHERE filename = ?",
+        "NULL, NULL, NULL, NULL, NULL, 0 FROM files WHERE filename = ?",
         EVIL,
         WHEEL,
     )
@@ -120,7 +120,7 @@ def _everything_of_a_project(place: Place) -> None:
     (row,) = db.execute("SELECT * FROM files WHERE filename = ?", (WHEEL,)).fetchall()
     db.close()
     document = document_bytes(DEMO, [DistributionFile(*tuple(row)[:-1])])
-    length, sha256 = describe(document)
+    length, sha256, _ = describe(document)
     place.sql(
         "UPDATE targets SET length = ?, sha256 = ? WHERE path = 'simple/demo/index.json'",
         length,
@@ -131,7 +131,7 @@ def _everything_of_a_project(place: Place) -> None:
 def _older_bins(place: Place) -> None:
     """Every bin's row says what the first publication left: file, hash and number exist."""
     for path in sorted((place.public / "metadata").glob("1.bin-*.json")):
-        length, sha256 = describe(path.read_bytes())
+        length, sha256, _ = describe(path.read_bytes())
         place.sql(
             "UPDATE roles SET version = 1, length = ?, sha256 = ? WHERE name = ?",
             *(length, sha256, path.name.split(".")[1]),
@@ -250,7 +250,7 @@ def test_an_older_bin_in_the_place_of_the_last_one_is_not_signed_again(shop: Pla
             old = path.with_name(f"{int(version) - 1}.{name}.json").read_bytes()
             path.unlink()
             path.write_bytes(old)
-            length, sha256 = describe(old)
+            length, sha256, _ = describe(old)
             shop.sql("UPDATE roles SET length = ?, sha256 = ? WHERE name = ?", length, sha256, name)
     before = everything(shop.folder)
     with pytest.raises(AlteredStateError, match=r"role bin-\d: expected version"):
@@ -280,7 +280,7 @@ def test_another_bins_file_under_the_same_number_is_not_signed_in_a_large_index(
     other = next(path for path in sorted(others) if path != there).read_bytes()
     there.unlink()
     there.write_bytes(other)  # well signed, and of version 2
-    length, sha256 = describe(other)
+    length, sha256, _ = describe(other)
     place.sql("UPDATE roles SET length = ?, sha256 = ? WHERE name = ?", length, sha256, home)
     place.clock.sleep(hours=20)
     before = everything(place.folder)

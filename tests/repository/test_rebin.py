@@ -83,8 +83,8 @@ class Index(Place):
             found, info = ann.target(path), bob.get_targetinfo(path)
             assert isinstance(found, TargetEntry), path
             assert info is not None, path
-            assert (found.length, found.hashes["sha256"]) == target
-            assert (info.length, info.hashes["sha256"]) == target
+            assert (found.length, found.hashes) == (target.length, target.hashes)
+            assert (info.length, info.hashes) == (target.length, target.hashes)
         for path in gone:
             assert isinstance(ann.target(path), NotListed)
             assert bob.get_targetinfo(path) is None

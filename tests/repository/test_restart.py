@@ -37,7 +37,7 @@ roles = SignedRoles.load(folder / "roles") if (folder / "roles").exists() else N
 if operation != "create":
     clock = Clock()
     repository = Repository.open(folder / "index", clock=clock)
-    if operation == "publish":
+    if operation in ("publish", "rehash"):
         repository = Repository.open(folder / "index", online=online, clock=Clock())
 count = 0
 
@@ -54,6 +54,9 @@ sys.addaudithook(hook)
 if operation == "create":
     Repository.create(folder / "index", roles, online=online, clock=Clock())
 elif operation == "publish":
+    repository.publish()
+elif operation == "rehash":
+    repository.rehash()
     repository.publish()
 elif operation == "rebuild":
     Repository.rebuild(folder / "index", (folder / "root.json").read_bytes(), clock=clock)
@@ -92,6 +95,8 @@ def prepare(operation: str, folder: Path) -> Place:
     if operation == "publish":
         place.repository.add(place.wheel("demo", "2.0"), place.wheel("new", "1.0"))
         place.repository.remove("demo", "demo-1.0-py3-none-any.whl")
+    elif operation == "rehash":
+        place.publish(place.wheel("other", "1.0"))
     elif operation == "install":
         place.online = CryptoSigner.generate_ed25519()
         place.rotation(place.online).save(folder / "roles")

@@ -38,7 +38,6 @@ from indextrust.repository.plan import (
     RoleFile,
     bin_edits,
     bin_role,
-    describe,
     plan_project,
     snapshot_role,
     timestamp_role,
@@ -295,12 +294,12 @@ def test_bins_are_filled_as_planned_from_the_average_to_the_largest(large: Simpl
 
 @pytest.mark.parametrize("listed", [True, False], ids=["length and sha256", "versions only"])
 def test_snapshot_and_timestamp_of_a_larger_index(large: SimpleNamespace, listed: bool) -> None:
-    roles = {role: RoleFile(1, *describe(data)) for role, data in large.bins.items()}
+    roles = {role: RoleFile.of(1, data) for role, data in large.bins.items()}
     for role in ("targets", "bins"):
-        roles[role] = RoleFile(1, *describe(offline(LARGE)[role]))
+        roles[role] = RoleFile.of(1, offline(LARGE)[role])
     tree = snapshot_role(1, TIME, roles)
     snapshot = sign_role(tree if listed else versions_only(tree), [ONLINE])
-    timestamp = timestamp_role(1, TIME, RoleFile(1, *describe(snapshot)))
+    timestamp = timestamp_role(1, TIME, RoleFile.of(1, snapshot))
     planned = sizes(large.planned.index, replace(large.planned.shape, listed=listed), offline)
     assert both_close(planned.snapshot, snapshot)
     assert close(planned.snapshot.raw, len(snapshot), 0.01)

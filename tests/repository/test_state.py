@@ -15,6 +15,7 @@ from indextrust.repository import Repository
 from indextrust.repository.changes import Add, Change, Remove, Yank
 from indextrust.repository.inspect import read_distribution
 from indextrust.repository.origin import Origin
+from indextrust.repository.schema import VERSION
 from tests.repository.place import Place, everything
 
 DEMO = NormalizedName("demo")
@@ -34,7 +35,7 @@ def test_a_state_of_another_version_is_refused_untouched(
 ) -> None:
     place.sql(statement)
     before = everything(place.folder)
-    with pytest.raises(RepositoryVersionError, match=f"expected .* version 3, {found}"):
+    with pytest.raises(RepositoryVersionError, match=f"expected .* version {VERSION}, {found}"):
         place.reopen()
     assert everything(place.folder) == before
 

@@ -24,7 +24,7 @@ from indextrust.errors import AlteredStateError
 from indextrust.names import NormalizedName
 from indextrust.repository import log
 from indextrust.repository import repository as room
-from indextrust.repository.changes import Remove
+from indextrust.repository.changes import Remove, Yank
 from indextrust.repository.log import Entry
 from indextrust.repository.plan import RoleFile
 from indextrust.repository.queue import Queue
@@ -42,7 +42,8 @@ def removal(number: int) -> Remove:
 
 def numbers(queue: Queue, **limits: int) -> list[int]:
     """The waiting removals, by the number in their file names."""
-    return [int(c.filename[5:-7]) for c in queue.pending(**limits).changes]
+    changes = queue.pending(**limits).changes
+    return [int(c.filename[5:-7]) for c in changes if isinstance(c, Remove)]
 
 
 def queued(place: Place, first: int, last: int) -> None:
@@ -189,6 +190,7 @@ def test_an_index_that_hides_a_publication_brings_nothing_back(place: Place) -> 
             place.sql("REINDEX log_end")  # of no row at all
     assert place.sql("SELECT max(number) FROM log WHERE kind = 'end'") == [(None,)]
     (waiting,) = place.state().queue.pending(limit=1).changes
+    assert isinstance(waiting, Yank)
     assert waiting.filename == wheel.name
     assert place.reopen().publish().changed == 1
     assert place.document("demo")["files"][0]["yanked"] is False

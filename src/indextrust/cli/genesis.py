@@ -30,7 +30,7 @@ from indextrust.cli.options import (
 )
 from indextrust.cli.passphrases import Passphrases, passphrase_option
 from indextrust.errors import InputError, StoreError
-from indextrust.names import CLASSIC_BINS_LIMIT, LAYOUTS, BinScheme, Layout
+from indextrust.names import CLASSIC_BINS_LIMIT, HASHES, LAYOUTS, BinScheme, Hashes, Layout
 
 if TYPE_CHECKING:
     from indextrust.repository import Repository
@@ -90,6 +90,13 @@ def fingerprint(root: bytes) -> str:
     is_flag=True,
     help="Name the bins by succinct roles (TAP 15) below 512 of them too.",
 )
+@click.option(
+    "--hashes",
+    type=click.Choice(HASHES),
+    default=HASHES[0],
+    show_default=True,
+    help="both: SHA-512 beside SHA-256, for good; rehash goes over to that later too.",
+)
 @keys_option
 @by_option
 @queue_key_option
@@ -103,6 +110,7 @@ def init(
     bins: int,
     layout: Layout,
     succinct: bool,
+    hashes: Hashes,
     keys: Path | None,
     passphrases: Passphrases,
     queue_key: Path | None,
@@ -118,7 +126,14 @@ def init(
 
     keys = keys_folder(folder, keys)
     names = _names(keyholders)
-    create = partial(Repository.create, folder, queue_key=queue_key, by=by, online_log=online_log)
+    create = partial(
+        Repository.create,
+        folder,
+        queue_key=queue_key,
+        by=by,
+        online_log=online_log,
+        hashes=hashes,
+    )
     scheme = BinScheme.of(bins, succinct=succinct or None)
     _check_folders(folder, keys)
     passphrases.only_for([*names, ONLINE])
@@ -144,6 +159,7 @@ def init(
             "threshold": threshold,
             "bins": bins,
             "layout": layout,
+            "hashes": hashes,
             "delegation": scheme.form,
             "root": str(root_file),
             "fingerprint": digest,

@@ -24,8 +24,8 @@ def import_command(
     """Queue many files whose bytes you serve yourself. All of them, or on an error none.
 
     SOURCE: a .jsonl or .csv file with filename, sha256, size and upload_time of each, and
-    optionally name, requires_python, metadata_sha256, metadata_size and yanked; a JSON page of
-    another index (PEP 691); or a folder of such pages.
+    optionally name, requires_python, metadata_sha256, metadata_size, yanked, sha512 and
+    metadata_sha512; a JSON page of another index (PEP 691); or a folder of such pages.
     """
     from indextrust.repository import Repository
 

@@ -1,7 +1,8 @@
-"""The commands that keep a repository in order: collect, check, rebuild. None of them signs.
+"""The commands that keep a repository in order: collect, check, rehash, rebuild. None signs.
 
-``collect`` is for a timer, as ``renew`` is; ``check`` for whenever one wants to know; ``rebuild``
-for the day on which the database is lost.
+``collect`` is for a timer, as ``renew`` is; ``check`` for whenever one wants to know; ``rehash``
+for the months in which an index goes over to another hash; ``rebuild`` for the day on which the
+database is lost.
 """
 
 from __future__ import annotations
@@ -114,4 +115,50 @@ def rebuild(folder: Path, root: Path, queue_key: Path | None, by: str | None) ->
     out.data({"rebuilt": {**dataclasses.asdict(rebuilt), "aside": aside}})
 
 
-COMMANDS: tuple[click.Command, ...] = (collect, check, rebuild)
+@click.command()
+@click.argument("folder", type=FOLDER)
+@click.option(
+    "--files",
+    type=click.IntRange(min=1),
+    default=1_000,
+    show_default=True,
+    metavar="N",
+    help="How many published files to read in this step, at most.",
+)
+@by_option
+@queue_key_option
+@common
+def rehash(folder: Path, files: int, queue_key: Path | None, by: str | None) -> int:
+    """List SHA-512 beside SHA-256: of all that is new from now on, and of N more files.
+
+    One step of PEP 458's hash transition. Repeat it, and publish, until it says that nothing is
+    left. There is no way back to SHA-256 alone.
+    """
+    from indextrust.repository import Repository
+
+    out = output()
+    with out.progress("reading files"):
+        step = Repository.open(folder, queue_key=queue_key, by=by).rehash(files)
+    out.say(
+        f"{step.files} files of {step.projects} projects queued, {step.size} bytes read; "
+        f"`indextrust publish` signs them"
+    )
+    for name in step.left_out:
+        out.say(
+            f"left out: {name}: its private copy is missing or damaged, or its project's document "
+            f"would be too large for clients"
+        )
+    if step.more:
+        out.say("there are more: run it again")
+    else:
+        out.say("nothing is left" + (" but those left out" if step.left_out else ""))
+    if step.elsewhere:
+        out.say(
+            f"{step.elsewhere} files keep SHA-256 alone: their bytes are served elsewhere, or "
+            f"their names are too long"
+        )
+    out.data({"rehashed": dataclasses.asdict(step)})
+    return exit_code(StoreError()) if step.left_out else 0
+
+
+COMMANDS: tuple[click.Command, ...] = (collect, check, rehash, rebuild)

@@ -196,6 +196,8 @@ def status(
     )
     if found.retired:
         out.say(f"{found.retired} old bins are listed until the online key is replaced")
+    if found.sha256_only is not None:
+        out.say(f"SHA-512 is listed beside SHA-256, but for {found.sha256_only} files")
     out.say(f"{found.queued} changes queued")
     if found.interrupted:
         out.say("a publication was interrupted: the next one completes it")
@@ -279,6 +281,8 @@ def report(published: Published) -> None:
             f"{published.removed} removed, {published.changed} changed; "
             f"{len(published.signed)} roles signed"
         )
+    if published.rehashed:
+        out.say(f"{published.rehashed} files are listed with SHA-512 too from now on")
     for path in published.repaired:
         out.say(f"repaired: {path} was not as it should be")
     for warning in published.warnings:

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import hashlib
 import stat
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,7 +32,7 @@ from indextrust.client.scan import Scan, scan
 from indextrust.client.seen import Seen, refusal
 from indextrust.client.updater import Refreshed, TufClient, utc_now
 from indextrust.client.urls import base_url
-from indextrust.client.vouched import agree, as_target, require_sha256
+from indextrust.client.vouched import agreed, as_target, hashes_of, require_sha256
 from indextrust.client.wheels import wheel_metadata
 from indextrust.errors import (
     InputError,
@@ -61,7 +62,7 @@ from indextrust.trust import (
     TargetEntry,
     parse_document,
 )
-from indextrust.trust.verdict import check
+from indextrust.trust.verdict import algorithms, check
 
 __all__ = ["Client", "ListedFile", "Project", "Verified"]
 
@@ -238,10 +239,11 @@ class Client:
         if file.metadata_sha256 is None:
             raise NotListedError(f"{file.filename}: the index has no core metadata beside it")
         self._check(file.project, file.filename + METADATA_SUFFIX, file.metadata_sha256)
+        hashes = hashes_of(file.metadata_sha256, file.metadata_sha512)
         entry = self._tuf.target(path)
         if isinstance(entry, NotListed):
-            return self._tuf.read_plain(path, file.metadata_sha256, max_length=_MOST_METADATA)
-        agree(entry, entry.length, file.metadata_sha256)
+            return self._tuf.read_plain(path, hashes, max_length=_MOST_METADATA)
+        entry = agreed(entry, entry.length, hashes)
         return self._tuf.read(entry, max_length=_MOST_METADATA)
 
     def verify(self, path: Path) -> Verified:
@@ -256,14 +258,16 @@ class Client:
             StoreError: the file can't be read.
             and what `file` and `download` raise.
         """
-        length, sha256 = _hashed(path)
-        self._refuse_bad(project_of_filename(path.name), path.name, sha256)
+        length, digests = _hashed(path, ["sha256"])
+        self._refuse_bad(project_of_filename(path.name), path.name, digests["sha256"])
         if self._tuf.offline:
             entry = self._known_target(path.name)
         else:
             entry, _ = self._vouched(self.file(path.name))
-        check(entry, length, {"sha256": sha256})
-        return Verified(path, length, sha256, entry)
+        if more := [name for name in algorithms(entry) if name not in digests]:
+            digests |= _hashed(path, more)[1]
+        check(entry, length, digests)
+        return Verified(path, length, digests["sha256"], entry)
 
     def verify_deeply(self, path: Path) -> Verified:
         """Compare a local wheel with its listing, and its own METADATA with the core metadata
@@ -326,8 +330,7 @@ class Client:
         entry = self._tuf.target(file_path(file.project, file.filename))
         if isinstance(entry, NotListed):
             return as_target(listed), False
-        agree(entry, file.size, file.sha256)
-        return entry, True
+        return agreed(entry, file.size, hashes_of(file.sha256, file.sha512)), True
 
     def _known_target(self, filename: str) -> TargetEntry:
         """A file's own target, by what is stored; it is what was seen first, if it was seen."""
@@ -361,16 +364,17 @@ class Client:
             raise KnownBad(filename, sha256, incident).error()
 
 
-def _hashed(path: Path) -> tuple[int, str]:
-    """Length and sha256 of a local file."""
-    length, digest = 0, hashlib.sha256()
+def _hashed(path: Path, names: Iterable[str]) -> tuple[int, dict[str, str]]:
+    """Length and hashes of a local file."""
+    length, digests = 0, {name: hashlib.new(name, usedforsecurity=False) for name in names}
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             raise InputError(f"{path}: expected a file")
         with path.open("rb") as file:
             while piece := file.read(_CHUNK):
                 length += len(piece)
-                digest.update(piece)
+                for digest in digests.values():
+                    digest.update(piece)
     except OSError as error:
         raise StoreError(f"can't read {path}: {error.strerror or error}") from error
-    return length, digest.hexdigest()
+    return length, {name: digest.hexdigest() for name, digest in digests.items()}

@@ -13,6 +13,7 @@ import hashlib
 import io
 import tempfile
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -36,7 +37,7 @@ from indextrust.trust import (
     TargetEntry,
     check_target_path,
 )
-from indextrust.trust.verdict import check_digests
+from indextrust.trust.verdict import check_digests, check_hashes
 
 __all__ = ["Refreshed", "TufClient", "utc_now"]
 
@@ -249,12 +250,12 @@ class TufClient:
         self._receive(entry, sink)
         return sink.getvalue()
 
-    def read_plain(self, path: str, sha256: str, *, max_length: int) -> bytes:
+    def read_plain(self, path: str, hashes: Mapping[str, str], *, max_length: int) -> bytes:
         """The bytes of a file that is no target, in memory, verified by what a target says of it.
 
         Args:
             path: below the targets' URL.
-            sha256: from a verified target, lower-case hex.
+            hashes: from a verified target: algorithm to lower-case hex; all have to agree.
             max_length: bytes; of a longer file nothing is returned.
 
         Raises:
@@ -269,7 +270,10 @@ class TufClient:
         data = self._fetcher.fetch(url, max_length=max_length)
         if isinstance(data, Absent):
             raise UnreachableError(f"{path}: listed, and the server has no such file")
-        check_digests({"sha256": sha256}, {"sha256": hashlib.sha256(data).hexdigest()}, where=path)
+        names = check_hashes(hashes, where=path)
+        check_digests(
+            hashes, {name: hashlib.new(name, data).hexdigest() for name in names}, where=path
+        )
         return data
 
     # -- parts -------------------------------------------------------------------------------

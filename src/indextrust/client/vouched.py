@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+
 from indextrust.client.listing import ListedFile
 from indextrust.errors import ProfileError
 from indextrust.names import file_path
 from indextrust.trust import TargetEntry
 
-__all__ = ["agree", "as_target", "require_sha256"]
+__all__ = ["agreed", "as_target", "hashes_of", "require_sha256"]
 
 
 def as_target(listed: ListedFile) -> TargetEntry:
@@ -16,7 +19,7 @@ def as_target(listed: ListedFile) -> TargetEntry:
     return TargetEntry(
         file_path(file.project, file.filename),
         file.size,
-        {"sha256": file.sha256},
+        hashes_of(file.sha256, file.sha512),
         document.role,
         document.role_version,
         document.snapshot_version,
@@ -29,13 +32,36 @@ def require_sha256(entry: TargetEntry) -> None:
         raise ProfileError("no sha256", where=entry.path, got=sorted(entry.hashes))
 
 
-def agree(entry: TargetEntry, size: int, sha256: str) -> None:
-    """Profile: a page and a file's own target say the same of it."""
+def hashes_of(sha256: str, sha512: str | None) -> dict[str, str]:
+    """What a page lists of a file, as a target does."""
+    return {"sha256": sha256} if sha512 is None else {"sha256": sha256, "sha512": sha512}
+
+
+def agreed(entry: TargetEntry, size: int, hashes: Mapping[str, str]) -> TargetEntry:
+    """Profile: a page and a file's own target say the same of it, in every hash that both list.
+
+    Args:
+        entry: the target.
+        size: bytes, as the page has it.
+        hashes: likewise.
+
+    Returns:
+        The target with every hash that either lists: all of them will be checked.
+
+    Raises:
+        ProfileError: they disagree.
+    """
     require_sha256(entry)
-    if (entry.length, entry.hashes["sha256"]) != (size, sha256):
+    both = hashes.keys() & entry.hashes.keys()
+    if entry.length != size or any(hashes[name] != entry.hashes[name] for name in both):
         raise ProfileError(
             "the project's page and the file's own target disagree",
             where=entry.path,
-            expected=f"{size} bytes, sha256 {sha256} (page)",
-            got=f"{entry.length} bytes, sha256 {entry.hashes['sha256']} (target)",
+            expected=f"{_words(size, hashes)} (page)",
+            got=f"{_words(entry.length, entry.hashes)} (target)",
         )
+    return replace(entry, hashes={**entry.hashes, **hashes})
+
+
+def _words(size: int, hashes: Mapping[str, str]) -> str:
+    return ", ".join([f"{size} bytes", *(f"{name} {hashes[name]}" for name in sorted(hashes))])

@@ -1,11 +1,11 @@
 """The operator's side: what is in the index, signed and published as static files.
 
 * `Repository`: create, add, import, remove, yank, publish, renew, install, restore, collect,
-  rebuild, check, audit, status;
+  rehash, rebuild, check, audit, status;
 * `SignedRoles`: what a ceremony hands over;
 * `read_distribution`: what a wheel or sdist says of itself;
-* `Published`, `Imported`, `Collected`, `Rebuilt`, `Checked`, `Difference`, `Status`, `RoleStatus`,
-  `LogEntry`, `Audit`: what the operations answer.
+* `Published`, `Imported`, `Collected`, `Rehashed`, `Rebuilt`, `Checked`, `Difference`, `Status`,
+  `RoleStatus`, `LogEntry`, `Audit`: what the operations answer.
 
 `Repository` needs the ``repository`` extra (SQLAlchemy). It is imported when it is first asked
 for, so that the rest of this package (signing, key files, `SignedRoles`) works without.
@@ -27,6 +27,7 @@ from indextrust.repository.results import (
     LogEntry,
     Published,
     Rebuilt,
+    Rehashed,
     RoleStatus,
     Status,
 )
@@ -44,6 +45,7 @@ __all__ = [
     "LogEntry",
     "Published",
     "Rebuilt",
+    "Rehashed",
     "Repository",
     "RoleStatus",
     "SignedRoles",

@@ -47,15 +47,33 @@ class Audit:
 
 
 def compare(
-    good: Mapping[str, TargetFile], served: Mapping[str, TargetFile], faults: tuple[str, ...] = ()
+    good: Mapping[str, TargetFile],
+    served: Mapping[str, TargetFile],
+    faults: tuple[str, ...] = (),
+    *,
+    older: bool = False,
 ) -> Audit:
-    """Compare what is served with what is known to be good."""
+    """Compare what is served with what is known to be good.
+
+    Args:
+        good: target path to what should be signed.
+        served: what is.
+        faults: parts that could not be read.
+        older: whether `good` was recorded some time ago: a SHA-512 may have come since.
+    """
+    if older:
+        served = {path: _as_far(target, good.get(path)) for path, target in served.items()}
     return Audit(
         tuple(sorted(served.keys() - good.keys())),
-        tuple(sorted(path for path in good.keys() & served.keys() if good[path] != served[path])),
+        tuple(sorted(p for p in good.keys() & served.keys() if good[p] != served[p])),
         tuple(sorted(good.keys() - served.keys())),
         faults,
     )
+
+
+def _as_far(served: TargetFile, good: TargetFile | None) -> TargetFile:
+    """A target as far as it was recorded: without a SHA-512 that was not listed then."""
+    return served._replace(sha512=None) if good is not None and good.sha512 is None else served
 
 
 def checkpoint(targets: Mapping[str, TargetFile], taken: str) -> dict[str, Any]:
@@ -70,7 +88,7 @@ def checkpoint(targets: Mapping[str, TargetFile], taken: str) -> dict[str, Any]:
         being the SHA-256 of the canonical JSON of ``targets``: short enough to read out loud,
         it is what has to be kept off the server.
     """
-    tree = {path: target._asdict() for path, target in targets.items()}
+    tree = {path: {"length": t.length, **t.hashes} for path, t in targets.items()}
     return {"digest": _digest(tree), "taken": taken, "targets": tree}
 
 

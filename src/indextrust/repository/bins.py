@@ -132,7 +132,7 @@ def _packed(task: BinTask) -> tuple[object, ...]:
 def unpacked(task: tuple[Any, ...]) -> BinTask:
     """What `make_all` sent to another process."""
     name, version, expires, old, put, drop, payload = task
-    targets = {path: TargetFile(length, sha256) for path, length, sha256 in put}
+    targets = {path: TargetFile(*target) for path, *target in put}
     return BinTask(name, version, expires, RoleFile(*old), targets, drop, payload)
 
 
@@ -144,7 +144,7 @@ def _make(
         return None
     data = sign_payload(payload, signer, verified=not read_later)
     storage.write_numbered(METADATA + metadata_filename(task.name, task.version), data)
-    return RoleFile(task.version, *describe(data), entries_digest(data, task.version))
+    return RoleFile.of(task.version, data, entries_digest(data, task.version))
 
 
 def _payload(storage: FolderStorage, task: BinTask) -> Payload | None:

@@ -17,12 +17,13 @@ import sqlalchemy as sa
 
 from indextrust.distribution import DistributionFile
 from indextrust.errors import RepositoryError
-from indextrust.names import NormalizedName
+from indextrust.names import LONGEST_WITH_SHA512, NormalizedName
 from indextrust.repository import schema
 from indextrust.repository.plan import ProjectPlan, TargetFile
 
 __all__ = [
     "distinct",
+    "documents_without_sha512",
     "elsewhere",
     "entries_of",
     "files_of",
@@ -35,17 +36,21 @@ __all__ = [
     "unchecked",
     "use",
     "used",
+    "without_sha512",
 ]
 
 _PIECE = 500
 _FIELDS = [field.name for field in dataclasses.fields(DistributionFile)]
 _FILE = [schema.files.c[name] for name in _FIELDS]
-_ENTRIES = sa.func.group_concat(
-    sa.literal_column("""'"' || path || '":{"hashes":{"sha256":"' || sha256 """).op("||")(
-        sa.literal_column("""'"},"length":' || length || '}'""")
-    )
-)
-"""The entries of a bin as `encode.bin_payload` writes them, with commas between."""
+_HEAD = """'"' || path || '":{"hashes":{"sha256":"' || sha256 || """
+_SHA512 = """coalesce('","sha512":"' || sha512, '') || """
+_TAIL = """'"},"length":' || length || '}'"""
+_ENTRIES = {
+    both: sa.func.group_concat(sa.literal_column(_HEAD + (_SHA512 if both else "") + _TAIL))
+    for both in (False, True)
+}
+"""The entries of a bin as `encode.bin_payload` writes them, with commas between; with the SHA-512
+of those that have one it takes a third longer."""
 
 
 def pieces(keys: Iterable[str], size: int = _PIECE) -> Iterator[list[str]]:
@@ -94,9 +99,9 @@ def targets_at(db: sa.Connection, paths: Iterable[str]) -> dict[str, TargetFile]
     targets = schema.targets.c
     found = {}
     for piece in pieces(paths):
-        query = sa.select(targets.path, targets.length, targets.sha256)
-        for path, length, sha256 in db.execute(query.where(targets.path.in_(piece))).all():
-            found[path] = TargetFile(length, sha256)
+        query = sa.select(targets.path, targets.length, targets.sha256, targets.sha512)
+        for path, *target in db.execute(query.where(targets.path.in_(piece))).all():
+            found[path] = TargetFile(*target)
     return found
 
 
@@ -104,18 +109,20 @@ def targets_of(db: sa.Connection, bins: Sequence[str]) -> dict[str, dict[str, Ta
     """What is signed for every target path of each bin. `bins`: a piece."""
     targets = schema.targets.c
     found: dict[str, dict[str, TargetFile]] = {name: {} for name in bins}
-    query = sa.select(targets.bin, targets.path, targets.length, targets.sha256)
-    for name, path, length, sha256 in db.execute(query.where(targets.bin.in_(bins))).all():
-        found[name][path] = TargetFile(length, sha256)
+    query = sa.select(targets.bin, targets.path, targets.length, targets.sha256, targets.sha512)
+    rows = db.execute(query.where(targets.bin.in_(bins))).all()
+    for name, path, length, sha256, sha512 in rows:
+        found[name][path] = TargetFile(length, sha256, sha512)
     return found
 
 
-def entries_of(db: sa.Connection, bins: Sequence[str]) -> dict[str, bytes]:
-    """The same as the entries of a bin's file, put together by the database. `bins`: a piece.
+def entries_of(db: sa.Connection, bins: Sequence[str], *, both: bool) -> dict[str, bytes]:
+    """The same as the entries of a bin's file, put together by the database. `bins`: a piece;
+    `both`: whether there may be SHA-512.
 
     (In the order of the file if the database reads a bin in the order of its key.)
     """
-    query = sa.select(schema.targets.c.bin, _ENTRIES).where(schema.targets.c.bin.in_(bins))
+    query = sa.select(schema.targets.c.bin, _ENTRIES[both]).where(schema.targets.c.bin.in_(bins))
     rows = db.execute(query.group_by(schema.targets.c.bin)).all()
     return {**dict.fromkeys(bins, b""), **{name: text.encode("utf-8") for name, text in rows}}
 
@@ -172,12 +179,19 @@ def store(db: sa.Connection, plans: Collection[ProjectPlan], bin_of: Callable[[s
     gone = [file for plan in plans for file in (*plan.removed, *plan.again)]
     if removed := [{"of": file.project, "name": file.filename} for file in gone]:
         db.execute(schema.files.delete().where(one), removed)
-    # Of a file that stays nothing but its yank can change.
+    # Of a file that stays nothing can change but its yank, and that its SHA-512 is listed.
     if changed := [
         {"of": f.project, "name": f.filename, "reason": f.yanked} for p in plans for f in p.changed
     ]:
         yank = schema.files.update().where(one).values(yanked=sa.bindparam("reason"))
         db.execute(yank, changed)
+    if rehashed := [
+        {"of": f.project, "name": f.filename, "digest": f.sha512, "beside": f.metadata_sha512}
+        for p in plans
+        for f in p.rehashed
+    ]:
+        row = schema.files.update().where(one).values(sha512=sa.bindparam("digest"))
+        db.execute(row.values(metadata_sha512=sa.bindparam("beside")), rehashed)
     insert(
         db,
         schema.files,
@@ -216,6 +230,43 @@ def distinct(
         if len(values) < _PIECE:
             return
         last = values[-1]
+
+
+def without_sha512(
+    begin: Callable[[], AbstractContextManager[sa.Connection]],
+) -> Iterator[tuple[NormalizedName, str]]:
+    """Published files with a SHA-256 alone whose bytes are here, and whose names have room for
+    the other, in the order of the key."""
+    columns = schema.files.c
+    key = sa.tuple_(columns.project, columns.filename)
+    short = sa.func.length(columns.filename) <= LONGEST_WITH_SHA512
+    wanted = columns.sha512.is_(None) & ~columns.elsewhere & short
+    query = sa.select(columns.project, columns.filename).where(wanted).order_by(*key).limit(_PIECE)
+    last = ("", "")
+    while True:
+        with begin() as db:
+            rows = db.execute(query.where(key > last)).all()
+        yield from ((NormalizedName(row.project), row.filename) for row in rows)
+        if len(rows) < _PIECE:
+            return
+        last = (rows[-1].project, rows[-1].filename)
+
+
+def documents_without_sha512(
+    begin: Callable[[], AbstractContextManager[sa.Connection]],
+) -> Iterator[NormalizedName]:
+    """Projects whose documents are signed with a SHA-256 alone, in the order of their names."""
+    columns = schema.targets.c
+    wanted = columns.sha512.is_(None) & (columns.path < "simple0")
+    query = sa.select(columns.path).where(wanted).order_by(columns.path).limit(_PIECE)
+    last = "simple/"
+    while True:
+        with begin() as db:
+            paths = list(db.scalars(query.where(columns.path > last)))
+        yield from (NormalizedName(path.split("/")[1]) for path in paths)
+        if len(paths) < _PIECE:
+            return
+        last = paths[-1]
 
 
 def insert(db: sa.Connection, table: sa.Table, rows: Sequence[Mapping[str, object]]) -> None:

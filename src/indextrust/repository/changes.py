@@ -5,7 +5,8 @@ authenticated as it stands; it carries everything that publishing needs, above a
 was computed when the file came in. Nothing is hashed, looked up or guessed again later.
 
 Files that come by the million (`indextrust.repository.imports`) share a row: an `Import` holds
-many files of one project, each as a short array, and stands for as many `Add`.
+many files of one project, each as a short array, and stands for as many `Add`. A `Rehash` says
+the SHA-512 of files that are listed with their SHA-256.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from indextrust.canonical import canonical, canonical_without_floats
 from indextrust.distribution import DistributionFile
@@ -26,7 +27,9 @@ __all__ = [
     "PER_ENTRY",
     "Add",
     "Change",
+    "FileDigests",
     "Import",
+    "Rehash",
     "Remove",
     "Yank",
     "count",
@@ -130,20 +133,65 @@ class Import:
             raise InputError(f"expected files of project {self.project} that are kept elsewhere")
 
 
-Change = Add | Remove | Yank
+class FileDigests(NamedTuple):
+    """SHA-512 of a file and of its core metadata, and what they were computed of.
+
+    Args:
+        filename: the file's own name.
+        sha256: of the same bytes.
+        sha512: of the file.
+        metadata_sha256: of the core metadata, of the same bytes; None if there is none.
+        metadata_sha512: likewise.
+        metadata_size: bytes of the core metadata; None if there is none.
+    """
+
+    filename: str
+    sha256: str
+    sha512: str
+    metadata_sha256: str | None = None
+    metadata_sha512: str | None = None
+    metadata_size: int | None = None
+
+    @property
+    def of(self) -> tuple[str, str | None]:
+        """The bytes that they are of, by SHA-256."""
+        return self.sha256, self.metadata_sha256
+
+
+@dataclass(frozen=True)
+class Rehash:
+    """List the SHA-512 of files that are listed already, and of the project's document.
+
+    Args:
+        project: normalised project name.
+        files: of the project; none if the document alone has no SHA-512 yet.
+    """
+
+    project: NormalizedName
+    files: tuple[FileDigests, ...]
+
+
+Change = Add | Remove | Yank | Rehash
 _KINDS: Mapping[str, type[Add] | type[Remove] | type[Yank]] = {
     "add": Add,
     "remove": Remove,
     "yank": Yank,
 }
+_SHA512 = ("sha512", "metadata_sha512")
+"""Fields that are left out where an index lists no sha512."""
 
 
 def encode(change: Change) -> str:
     """The change as one line of canonical JSON: ``{"kind": "remove", "project": …}``."""
+    if isinstance(change, Rehash):
+        rows = [list(digests) for digests in change.files]
+        tree = {"count": max(len(rows), 1), "files": rows, "kind": "rehash"}
+        return canonical({**tree, "project": change.project}).decode("utf-8")
     kind = next(kind for kind, cls in _KINDS.items() if type(change) is cls)
     tree = {"kind": kind, **vars(change)}
     if isinstance(change, Add):
-        tree["file"] = vars(change.file)
+        fields = vars(change.file).items()
+        tree["file"] = {k: v for k, v in fields if v is not None or k not in _SHA512}
     return canonical(tree).decode("utf-8")
 
 
@@ -161,6 +209,8 @@ def import_row(add: Add) -> str:
         *(file.filename, file.version, file.size, file.sha256, file.upload_time),
         *(file.requires_python, file.metadata_sha256, add.metadata_size, file.yanked),
     ]
+    if file.sha512 is not None:
+        row += [file.sha512, file.metadata_sha512]
     return canonical_without_floats(row).decode("utf-8")
 
 
@@ -182,6 +232,8 @@ def decode(text: str) -> Change | Import:
             if tree["count"] != len(rows):
                 raise ValueError(f"{tree['count']} files expected, {len(rows)} there")
             return Import(project, tuple(_imported(project, *row) for row in rows))
+        if tree["kind"] == "rehash":
+            return Rehash(tree["project"], tuple(FileDigests(*row) for row in tree["files"]))
         kind = _KINDS[tree.pop("kind")]
         if kind is Add:
             file = DistributionFile(**tree["file"])
@@ -213,9 +265,10 @@ def _imported(
     metadata_sha256: str | None,
     metadata_size: int | None,
     yanked: str | None,
+    *digests: str | None,
 ) -> Add:
     """What `import_row` made a row of."""
-    more = (requires_python, metadata_sha256, yanked)
+    more = (requires_python, metadata_sha256, yanked, *digests)
     file = DistributionFile(project, filename, version, size, sha256, upload_time, *more)
     return Add(file, metadata_size, elsewhere=True)
 

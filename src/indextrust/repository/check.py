@@ -24,7 +24,6 @@ with a checkpoint); what lies in the public folder and belongs to nothing (`rest
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -46,11 +45,10 @@ from indextrust.names import (
     TIMESTAMP,
     NormalizedName,
     document_path,
-    hash_prefixed,
     is_target_path,
 )
 from indextrust.repository.bulk import pieces
-from indextrust.repository.disk import CHUNK, open_regular
+from indextrust.repository.disk import digests, open_regular
 from indextrust.repository.documents import document_bytes, html_index, html_page
 from indextrust.repository.objects import ObjectStore
 from indextrust.repository.offline import Offline
@@ -98,7 +96,7 @@ class Check:
         self._clock = clock
         self._served: ServedSet | None = None
         self._scheme, self._layout = offline().scheme, offline().layout
-        self._hashed: dict[tuple[int, int], TargetFile] = {}
+        self._hashed: dict[tuple[int, int, bool], TargetFile] = {}
         self._found: list[Difference] = []
         self._count = self._entries = self._bins = self._projects = 0
         self._files = self._size = 0
@@ -250,27 +248,29 @@ class Check:
         yield from self._folders((f"simple/{project}", f"files/{project}"))
         files = self._state.files(project)
         page = document_bytes(project, files.values())
-        path, expected = document_path(project), describe(page)
-        wanted = {path: expected}
+        path, wanted = document_path(project), dict[str, TargetFile]()
         for file in files.values():
-            for at, sha256 in public_files(file).items():
-                size = file.size if sha256 == file.sha256 else None
-                wanted[at] = TargetFile(-1 if size is None else size, sha256)
+            for at, hashes in public_files(file).items():
+                size = file.size if hashes.sha256 == file.sha256 else -1
+                wanted[at] = TargetFile(size, *hashes)
         layout = self._layout
-        signed = self._state.targets_at(wanted)
+        signed = self._state.targets_at([path, *wanted])
+        document = signed.get(path)
+        expected = describe(page, both=document is not None and document.sha512 is not None)
+        wanted = {path: expected, **wanted}
         for at, target in wanted.items():
             found = signed.get(at)
             if is_target_path(at, layout) and not _agree(target, found):
                 yield Difference("state", at, f"{project}: {_differ(target, found)}")
         yield from self._used(files)
-        for name in (hash_prefixed(path, expected.sha256), path):
+        for name in names_of(path, expected, layout):
             yield from self._public(name, expected)
         html = describe(html_page(project, files.values()))
         yield from self._public(page_path(project), html)
         elsewhere = self._state.elsewhere(project)
         for file in files.values():
-            for at, sha256 in public_files(file).items():
-                names = names_of(at, sha256, layout)
+            for at, hashes in public_files(file).items():
+                names = names_of(at, hashes, layout)
                 if file.filename not in elsewhere:
                     yield from self._stored(names, wanted[at])
                     continue
@@ -288,7 +288,7 @@ class Check:
         """A distribution file or core metadata, in public and in private."""
         for name in names:
             yield from self._public(name, expected)
-        found = self._digest(self._objects.path(expected.sha256))
+        found = self._digest(self._objects.path(expected.sha256), both=expected.sha512 is not None)
         if not _agree(expected, found):
             yield Difference("private", expected.sha256, f"{names[-1]}: {_differ(expected, found)}")
 
@@ -296,27 +296,24 @@ class Check:
         self, name: str, expected: TargetFile, *, follow: bool = False
     ) -> Iterator[Difference]:
         path = self._storage.public / name
-        found = self._digest(Path(os.path.realpath(path)) if follow else path)
+        both = expected.sha512 is not None
+        found = self._digest(Path(os.path.realpath(path)) if follow else path, both=both)
         if not _agree(expected, found):
             yield Difference("public", name, _differ(expected, found))
 
-    def _digest(self, path: Path) -> TargetFile | None:
-        """Length and SHA-256 of a regular file; None if there is none that can be read."""
-        digest, length = hashlib.sha256(), 0
+    def _digest(self, path: Path, *, both: bool) -> TargetFile | None:
+        """Length and hashes of a regular file; None if there is none that can be read."""
         try:
             with open_regular(path) as file:
                 status = os.fstat(file.fileno())
-                if (known := self._hashed.get((status.st_dev, status.st_ino))) is not None:
+                if (known := self._hashed.get((status.st_dev, status.st_ino, both))) is not None:
                     return known
-                while chunk := file.read(CHUNK):
-                    digest.update(chunk)
-                    length += len(chunk)
+                found = digests(file, both=both)
         except (DistributionError, StoreError, OSError):
             return None
         self._files += 1
-        self._size += length
-        found = TargetFile(length, digest.hexdigest())
-        self._hashed[status.st_dev, status.st_ino] = found
+        self._size += found.length
+        self._hashed[status.st_dev, status.st_ino, both] = found
         return found
 
 
@@ -327,8 +324,8 @@ def _is_part(found: bytes, expected: bytes) -> bool:
 
 
 def _agree(expected: TargetFile, found: TargetFile | None) -> bool:
-    """Whether hash and length are the same; a length of -1 is not known."""
-    if found is None or found.sha256 != expected.sha256:
+    """Whether hashes and length are the same; a length of -1 is not known."""
+    if found is None or found.hashes != expected.hashes:
         return False
     return expected.length in (-1, found.length)
 
@@ -342,7 +339,8 @@ def _text(value: object) -> str:
         return "nothing"
     if isinstance(value, TargetFile):
         length = "" if value.length < 0 else f" ({value.length} bytes)"
-        return f"sha256 {value.sha256}{length}"
+        more = "" if value.sha512 is None else f", sha512 {value.sha512}"
+        return f"sha256 {value.sha256}{more}{length}"
     if isinstance(value, RoleFile):
         return f"version {value.version}, {_text(TargetFile(value.length, value.sha256))}"
     if isinstance(value, tuple):

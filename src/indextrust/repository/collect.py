@@ -21,7 +21,9 @@ the metadata that is there, so a collection that was killed is simply begun agai
    searched for the text of the hash, and not believed: a damaged one can only make us keep more.)
    Plain names are not touched: they are the same files by another name, or were removed when they
    were published. Nor is a distribution file without a private copy: its bytes are the operator's,
-   who may have them nowhere else.
+   who may have them nowhere else. (Private copies lie by their SHA-256, and a file name stands for
+   one digest for good: so a name with a SHA-512 is of the file whose name with the SHA-256 lies
+   beside it. It goes first, so that a collection which was cut short finds the other one.)
 4. *Snapshots* go last: while the old ones are there, a collection that was cut short will look at
    the same projects again.
 
@@ -75,7 +77,7 @@ KEPT = timedelta(hours=1)
 
 _PROJECTS = 500
 _MAX_FILE = 32_000_000
-_PREFIXED = re.compile(r"([0-9a-f]{64})\.(.+)", re.ASCII)
+_PREFIXED = re.compile(r"([0-9a-f]{64}|[0-9a-f]{128})\.(.+)", re.ASCII)
 _NEAR = 1_000
 """Entries of the log that are read rather than searched."""
 
@@ -181,11 +183,11 @@ class Collector:
         paths = {path for name, path, _ in names} | {name for name, _, _ in names}
         targets = self._state.targets_at(paths)
         garbage: dict[str, list[tuple[str, str]]] = {}
-        for name, path, sha256 in names:
+        for name, path, digest in names:
             current = targets.get(path)
-            if name not in targets and (current is None or current.sha256 != sha256):
+            if name not in targets and (current is None or digest not in current.hashes.values()):
                 home = self._offline.scheme.bin_of(path)
-                garbage.setdefault(home, []).append((name, sha256))
+                garbage.setdefault(home, []).append((name, digest))
         versions = self._versions() if garbage else {}
         for home, candidates in garbage.items():
             files = [
@@ -193,9 +195,9 @@ class Collector:
                 for version in versions.get(home, ())
                 if version >= self._floors.get(home, 0)
             ]
-            for name, sha256 in candidates:
-                digest = sha256.encode("ascii")
-                if all(data is not None and digest not in data for data in files):
+            for name, digest in candidates:
+                text = digest.encode("ascii")
+                if all(data is not None and text not in data for data in files):
                     self._storage.remove(name)
                     self._targets += 1
 
@@ -227,18 +229,23 @@ class Collector:
                 yield entry.project
 
     def _prefixed(self, projects: Iterable[NormalizedName]) -> Iterator[tuple[str, str, str]]:
-        """Hash-prefixed names in the folders of these projects, their plain names, their hashes."""
+        """Hash-prefixed names in the folders of these projects, their plain names, their hashes;
+        of one file the longer name first."""
         for project in projects:
             for folder in (f"simple/{project}", f"files/{project}"):
-                if is_target_path(f"{folder}/x", self._offline.layout):
-                    for name in self._storage.listing(folder):
-                        match = _PREFIXED.fullmatch(name)
-                        if match and (folder.startswith("simple/") or self._is_kept(match[1])):
-                            yield f"{folder}/{name}", f"{folder}/{match[2]}", match[1]
+                if not is_target_path(f"{folder}/x", self._offline.layout):
+                    continue
+                there = self._storage.listing(folder)
+                found = [match for name in there if (match := _PREFIXED.fullmatch(name))]
+                if folder.startswith("files/"):
+                    kept = {match[2] for match in found if self._is_kept(match[1])}
+                    found = [match for match in found if match[2] in kept]
+                for match in sorted(found, key=lambda match: -len(match[1])):
+                    yield f"{folder}/{match[0]}", f"{folder}/{match[2]}", match[1]
 
-    def _is_kept(self, sha256: str) -> bool:
-        """Whether there is a private copy."""
-        return self._objects.path(sha256).is_file()
+    def _is_kept(self, digest: str) -> bool:
+        """Whether there is a private copy; they lie by their SHA-256."""
+        return self._objects.path(digest).is_file()
 
 
 def _publications(log: Log, version: int, now: datetime) -> list[_Publication]:

@@ -19,11 +19,13 @@ from pathlib import Path
 
 from indextrust.errors import DistributionError, StoreError
 from indextrust.repository.durable import fsync_folder
+from indextrust.repository.plan import TargetFile
 
 __all__ = [
     "CHUNK",
     "NEW",
     "copy_bytes",
+    "digests",
     "expect",
     "fresh_file",
     "open_regular",
@@ -143,6 +145,17 @@ def expect(path: str | Path, data: bytes) -> None:
     """Refuse other bytes than `data`. Raises StoreError."""
     if read_bounded(path, len(data)) != data:
         raise StoreError(f"{path} exists with other bytes, and is never overwritten")
+
+
+def digests(file: BufferedReader, *, both: bool) -> TargetFile:
+    """Length and SHA-256 of the rest of `file`; `both`: its SHA-512 too, by the same reading."""
+    length, sha256, sha512 = 0, hashlib.sha256(), hashlib.sha512() if both else None
+    while chunk := file.read(CHUNK):
+        length += len(chunk)
+        sha256.update(chunk)
+        if sha512 is not None:
+            sha512.update(chunk)
+    return TargetFile(length, sha256.hexdigest(), sha512.hexdigest() if sha512 else None)
 
 
 def copy_bytes(source: BufferedReader, target: BufferedWriter) -> str:

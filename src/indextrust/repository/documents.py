@@ -75,23 +75,37 @@ def _order(version: str) -> tuple[Version, str]:
 
 def _entry_text(file: DistributionFile) -> str:
     """`_entry` in canonical form, if no text in it needs an escape."""
-    core = f'{{"sha256":{_quote(file.metadata_sha256)}}}' if file.metadata_sha256 else "false"
+    core = _hashes_text(file.metadata_sha256, file.metadata_sha512) or "false"
     requires = file.requires_python
     python = "" if requires is None else f'"requires-python":{_quote(requires)},'
     yanked = "false" if file.yanked is None else _quote(file.yanked) if file.yanked else "true"
     return (
         f'{{"core-metadata":{core},"filename":{_quote(file.filename)},'
-        f'"hashes":{{"sha256":{_quote(file.sha256)}}},{python}"size":{file.size:d},'
+        f'"hashes":{_hashes_text(file.sha256, file.sha512)},{python}"size":{file.size:d},'
         f'"upload-time":{_quote(file.upload_time)},"url":{_quote(file_url(file))},'
         f'"yanked":{yanked}}}'
     )
 
 
+def _hashes_text(sha256: str | None, sha512: str | None) -> str:
+    """`_hashes` in canonical form; empty if there are none."""
+    if not sha256:
+        return ""
+    more = "" if sha512 is None else f',"sha512":{_quote(sha512)}'
+    return f'{{"sha256":{_quote(sha256)}{more}}}'
+
+
+def _hashes(sha256: str, sha512: str | None) -> dict[str, str]:
+    return {"sha256": sha256} if sha512 is None else {"sha256": sha256, "sha512": sha512}
+
+
 def _entry(file: DistributionFile) -> dict[str, Any]:
     entry: dict[str, Any] = {
-        "core-metadata": {"sha256": file.metadata_sha256} if file.metadata_sha256 else False,
+        "core-metadata": (
+            _hashes(file.metadata_sha256, file.metadata_sha512) if file.metadata_sha256 else False
+        ),
         "filename": file.filename,
-        "hashes": {"sha256": file.sha256},
+        "hashes": _hashes(file.sha256, file.sha512),
         "size": file.size,
         "upload-time": file.upload_time,
         "url": file_url(file),

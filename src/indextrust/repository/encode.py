@@ -23,7 +23,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from json.encoder import encode_basestring as _quote
-from typing import NewType
+from typing import Any, NewType
 
 from indextrust.errors import RepositoryError
 from indextrust.names import CLASSIC_BINS_LIMIT, BinScheme
@@ -39,6 +39,7 @@ __all__ = [
     "entries_digest",
     "entries_of",
     "find_target",
+    "listed",
     "lists_hashes",
     "renewed_payload",
 ]
@@ -53,7 +54,10 @@ _BEFORE_TARGETS = f'","spec_version":"{SPEC_VERSION}","targets":{{'.encode()
 _BIN = re.compile(
     rb'"signed":\{"_type":"targets","expires":"[0-9TZ:-]{20}' + re.escape(_BEFORE_TARGETS)
 )
-_VALUE = rb':\{"hashes":\{"sha256":"([0-9a-f]{64})"\},"length":(0|[1-9][0-9]*)\}'
+_VALUE = (
+    rb':\{"hashes":\{"sha256":"([0-9a-f]{64})"(?:,"sha512":"([0-9a-f]{128})")?\},'
+    rb'"length":(0|[1-9][0-9]*)\}'
+)
 _OF_ONE = re.compile(_VALUE)
 _ENTRY = re.compile(rb'("([^"\\]+)"' + _VALUE + rb")(?:,|\Z)")
 
@@ -113,10 +117,13 @@ def entries_digest(data: bytes, version: int) -> str:
 
 def decoded(entries: bytes) -> dict[str, TargetFile]:
     """The targets in the entries of a bin, known to be what this module wrote."""
-    return {
-        path: TargetFile(entry["length"], entry["hashes"]["sha256"])
-        for path, entry in json.loads(b"{" + entries + b"}").items()
-    }
+    return {path: listed(entry) for path, entry in json.loads(b"{" + entries + b"}").items()}
+
+
+def listed(entry: Mapping[str, Any]) -> TargetFile:
+    """An entry of a bin that is known to be one that this module wrote."""
+    hashes = entry["hashes"]
+    return TargetFile(entry["length"], hashes["sha256"], hashes.get("sha512"))
 
 
 def renewed_payload(data: bytes, old: int, version: int, expires: str) -> Payload | None:
@@ -178,7 +185,10 @@ def find_target(entries: bytes, path: str) -> TargetFile | None:
     key = _quote(path).encode("utf-8")
     start = entries.find(key)
     match = None if start < 0 else _OF_ONE.match(entries, start + len(key))
-    return None if match is None else TargetFile(int(match[2]), match[1].decode("ascii"))
+    if match is None:
+        return None
+    sha512 = None if match[2] is None else match[2].decode("ascii")
+    return TargetFile(int(match[3]), match[1].decode("ascii"), sha512)
 
 
 class SnapshotList:
@@ -229,8 +239,9 @@ class SnapshotList:
 def _target(path: str, target: TargetFile) -> str:
     """One entry of a bin. Raises RepositoryError for what can't be one."""
     try:
+        more = "" if target.sha512 is None else f',"sha512":{_quote(target.sha512)}'
         entry = (
-            f'{_quote(path)}:{{"hashes":{{"sha256":{_quote(target.sha256)}}},'
+            f'{_quote(path)}:{{"hashes":{{"sha256":{_quote(target.sha256)}{more}}},'
             f'"length":{target.length:d}}}'
         )
     except (TypeError, ValueError) as error:

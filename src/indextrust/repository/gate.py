@@ -141,7 +141,7 @@ class Reader:
         for name, file in files:
             path = METADATA + metadata_filename(name, file.version)
             data = self._storage.read(path, file.length)
-            if data is None or describe(data) != (file.length, file.sha256):
+            if data is None or describe(data) != TargetFile(file.length, file.sha256):
                 raise RepositoryError(f"not published, a client would get another {path}")
             signature, payload = opened(data, where=path)
             signatures = {signature.keyid: signature.signature}
@@ -244,7 +244,7 @@ def _compare(path: str, expected: TargetFile | None, lookup: Lookup) -> None:
     got = None
     if isinstance(found, TargetEntry):
         got = (found.length, dict(found.hashes))
-    planned = None if expected is None else (expected.length, {"sha256": expected.sha256})
+    planned = None if expected is None else (expected.length, expected.hashes)
     if got != planned:
         raise RepositoryError(
             f"not published, a client would not find what was planned for {path!r}: "

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from indextrust.names import SNAPSHOT, TIMESTAMP, NormalizedName
-from indextrust.repository.changes import Add, Import, Yank, decode
+from indextrust.repository.changes import Add, Import, Rehash, Yank, decode
 from indextrust.repository.log import BEGIN, CHANGE, END, Entry, Log
 from indextrust.repository.results import LogEntry
 
@@ -54,8 +54,8 @@ def _change(entry: Entry, end: Entry | None) -> LogEntry:
         what = "unyank"
     return LogEntry(
         *(entry.number, entry.time, entry.who, what, change.project),
-        filename=None if isinstance(change, Import) else change.filename,
-        files=len(change.files) if isinstance(change, Import) else None,
+        filename=None if isinstance(change, Import | Rehash) else change.filename,
+        files=len(change.files) if isinstance(change, Import | Rehash) else None,
         sha256=change.file.sha256 if isinstance(change, Add) else None,
         reason=change.reason if isinstance(change, Yank) else None,
         publication=None if end is None else end.fields()["publication"],

@@ -12,6 +12,9 @@ is held to what `add` asks of a file: its project and version are those in its n
 more fields, as PEP 691 says; files on them that no installer takes (eggs, installers of old) are
 left out and counted.
 
+A row may have the SHA-512 of its file, which is listed where the index lists both: `add` computes
+it, here it is the operator's word as the SHA-256 is. A row without stays without.
+
 Nothing is remembered from one row to the next, so memory is bounded by the longest line or page.
 
 Sources: PEP 691, 700 (sizes, upload times), 592 (yanks), 658 and 714 (core metadata).
@@ -31,7 +34,7 @@ from packaging.utils import canonicalize_name
 
 from indextrust.distribution import DistributionFile, is_plain_text
 from indextrust.errors import InputError, StoreError
-from indextrust.names import Layout, parse_filename
+from indextrust.names import Layout, has_room_for_sha512, parse_filename
 from indextrust.repository.changes import Add, yank_reason
 from indextrust.repository.disk import open_regular
 from indextrust.repository.inspect import MAX_SIZE
@@ -41,6 +44,7 @@ __all__ = ["FIELDS", "LeftOut", "Row", "Source", "sources"]
 FIELDS = (
     *("filename", "sha256", "size", "upload_time", "name", "project"),
     *("requires_python", "metadata_sha256", "metadata_size", "yanked"),
+    *("sha512", "metadata_sha512"),
 )
 """Of a row; the first four are needed."""
 
@@ -77,16 +81,18 @@ class Source:
     Args:
         path: a regular file.
         layout: whether core metadata are targets, so that their sizes are needed.
+        both: whether the index lists SHA-512.
 
     Raises:
         InputError: a name of no known kind.
     """
 
-    def __init__(self, path: Path, layout: Layout) -> None:
+    def __init__(self, path: Path, layout: Layout, *, both: bool = False) -> None:
         self.path = path
         self._file: BufferedReader | None = None
         self._size = 0
         self._layout = layout
+        self._both = both
         self._is_page = path.name.endswith(_PAGES)
         if not self._is_page and path.suffix not in (".jsonl", ".csv"):
             raise InputError(f"{path}: expected a .jsonl, .csv, .json or .v1_json file")
@@ -124,7 +130,7 @@ class Source:
 
     def _add(self, tree: Any, position: int) -> Add:
         try:
-            return _file(tree, self._layout)
+            return _file(tree, self._layout, self._both)
         except InputError as error:
             raise _BadRowError(position, str(error)) from None
 
@@ -151,7 +157,7 @@ class Source:
                 yield Row(self._add(tree, position), position)
 
 
-def sources(paths: Sequence[Path], layout: Layout) -> Iterator[Source]:
+def sources(paths: Sequence[Path], layout: Layout, *, both: bool = False) -> Iterator[Source]:
     """The files to import, those of a folder in the order of their names.
 
     Raises:
@@ -159,7 +165,7 @@ def sources(paths: Sequence[Path], layout: Layout) -> Iterator[Source]:
     """
     for path in paths:
         if not path.is_dir():
-            yield Source(path, layout)
+            yield Source(path, layout, both=both)
             continue
         found = False
         for folder, folders, names in os.walk(path, onerror=_raise):
@@ -168,7 +174,7 @@ def sources(paths: Sequence[Path], layout: Layout) -> Iterator[Source]:
                 twin = name == "index.json" and "index.v1_json" in names
                 if name.endswith(_PAGES) and not twin:
                     found = True
-                    yield Source(Path(folder, name), layout)
+                    yield Source(Path(folder, name), layout, both=both)
         if not found:
             raise InputError(f"{path}: a folder without a page (.json, .v1_json)")
 
@@ -290,6 +296,8 @@ def _fields(name: str, entry: Any, layout: Layout) -> Mapping[str, Any]:
         "requires_python": entry.get("requires-python"),
         "metadata_sha256": core.get("sha256"),
         "yanked": entry.get("yanked"),
+        "sha512": entry["hashes"].get("sha512"),
+        "metadata_sha512": core.get("sha512"),
     }
     return {key: value for key, value in tree.items() if value is not None}
 
@@ -306,8 +314,8 @@ def _is_distribution(filename: str) -> bool:
 # -- one row -------------------------------------------------------------------------------------
 
 
-def _file(tree: Mapping[str, Any], layout: Layout) -> Add:
-    """The file that a row describes. Raises InputError."""
+def _file(tree: Mapping[str, Any], layout: Layout, both: bool) -> Add:
+    """The file that a row describes; `both`: with its SHA-512. Raises InputError."""
     if not tree.keys() <= _KNOWN:
         unknown = sorted(tree.keys() - _KNOWN)
         raise InputError(f"expected the fields {', '.join(FIELDS)}, got {unknown[0]!r:.100} too")
@@ -336,6 +344,7 @@ def _file(tree: Mapping[str, Any], layout: Layout) -> Add:
     file = DistributionFile(
         *(project, filename, version, _number(tree, "size", MAX_SIZE), sha256),
         *(_text(tree, "upload_time"), requires_python, core, _yanked(tree.get("yanked"))),
+        *(_sha512(tree, filename) if both else ()),
     )
     return Add(file, core_size, elsewhere=True)
 
@@ -345,6 +354,16 @@ def _text(tree: Mapping[str, Any], field: str) -> str:
     if not isinstance(text, str):
         raise InputError(f"expected a text as {field}, got {text!r:.100}")
     return text
+
+
+def _sha512(tree: Mapping[str, Any], filename: str) -> tuple[str | None, str | None]:
+    """The SHA-512 of a file and of its core metadata: both, or none where one is not given."""
+    digests = tree.get("sha512"), tree.get("metadata_sha512")
+    for digest in digests:
+        if digest is not None and not isinstance(digest, str):
+            raise InputError(f"{filename}: expected a text as sha512, got {digest!r:.100}")
+    whole = digests[0] is not None and (digests[1] is not None or "metadata_sha256" not in tree)
+    return digests if whole and has_room_for_sha512(filename) else (None, None)
 
 
 def _number(tree: Mapping[str, Any], field: str, most: int) -> int:

@@ -56,15 +56,24 @@ class Importer:
         scratch: folder for unfinished files.
         layout: of the repository.
         progress: is told now and then.
+        both: whether the SHA-512 of a row that has one is listed.
     """
 
     def __init__(
-        self, state: State, intake: Intake, scratch: Path, layout: Layout, progress: Progress
+        self,
+        state: State,
+        intake: Intake,
+        scratch: Path,
+        layout: Layout,
+        progress: Progress,
+        *,
+        both: bool = False,
     ) -> None:
         self._state = state
         self._intake = intake
         self._scratch = scratch
         self._layout = layout
+        self._both = both
         self._progress = progress
         self._sources: list[Source] = []
         self._projects = self._files = self._present = self._left_out = 0
@@ -86,7 +95,7 @@ class Importer:
     def _rows(self, paths: Sequence[Path]) -> Iterator[Staged]:
         """Every row of every source."""
         read = told = before = 0
-        for number, source in enumerate(sources(paths, self._layout)):
+        for number, source in enumerate(sources(paths, self._layout, both=self._both)):
             self._sources.append(source)
             for row in source.rows():
                 read += 1

@@ -12,7 +12,6 @@ change when it is built).
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from io import BufferedReader
@@ -24,9 +23,10 @@ from packaging.version import Version
 
 from indextrust.distribution import MAX_TEXT, DistributionFile, is_plain_text
 from indextrust.errors import DistributionError, InputError
-from indextrust.names import NormalizedName, parse_filename
+from indextrust.names import NormalizedName, has_room_for_sha512, parse_filename
 from indextrust.repository.archives import sdist_metadata, wheel_metadata
-from indextrust.repository.disk import open_regular
+from indextrust.repository.disk import digests, open_regular
+from indextrust.repository.plan import describe
 
 __all__ = ["MAX_SIZE", "check_path", "read_distribution"]
 
@@ -50,12 +50,15 @@ def check_path(path: Path) -> None:
     raise InputError(f"expected the path of a file, got {str(path)[:200]!r}")
 
 
-def read_distribution(path: Path, *, upload_time: str) -> tuple[DistributionFile, bytes | None]:
+def read_distribution(
+    path: Path, *, upload_time: str, both: bool = False
+) -> tuple[DistributionFile, bytes | None]:
     """Read a wheel or sdist and hash it.
 
     Args:
         path: a regular file under its own name; a symbolic link is refused.
         upload_time: ``YYYY-MM-DDTHH:MM:SSZ``, UTC.
+        both: whether its SHA-512 is to be listed too, where that can be part of its name.
 
     Returns:
         What is known of the file, and for a wheel the bytes of its METADATA (PEP 658).
@@ -79,16 +82,20 @@ def read_distribution(path: Path, *, upload_time: str) -> tuple[DistributionFile
         core, beside = _core_metadata(file, size, filename)
         requires_python = _check(core, project, version, filename)
         file.seek(0)
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        both = both and has_room_for_sha512(filename)
+        hashes = digests(file, both=both)
+        core_hashes = None if beside is None else describe(beside, both=both)
     described = DistributionFile(
         project=project,
         filename=filename,
         version=version,
         size=size,
-        sha256=sha256,
+        sha256=hashes.sha256,
         upload_time=upload_time,
         requires_python=requires_python,
-        metadata_sha256=None if beside is None else hashlib.sha256(beside).hexdigest(),
+        metadata_sha256=core_hashes.sha256 if core_hashes else None,
+        sha512=hashes.sha512,
+        metadata_sha512=core_hashes.sha512 if core_hashes else None,
     )
     return described, beside
 

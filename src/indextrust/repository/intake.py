@@ -20,17 +20,21 @@ from typing import NamedTuple
 from indextrust.distribution import DistributionFile
 from indextrust.errors import RepositoryError
 from indextrust.names import NormalizedName
-from indextrust.repository.changes import Add, Change
+from indextrust.repository.changes import Add, Remove, Yank
 from indextrust.repository.inspect import MAX_SIZE, check_path, read_distribution
 from indextrust.repository.objects import ObjectStore
-from indextrust.repository.plan import replay
+from indextrust.repository.plan import TargetFile, replay
+from indextrust.repository.queue import Ledger
 from indextrust.repository.state import State
 
 __all__ = ["Intake", "check_name"]
 
 
-Check = Callable[[Mapping[NormalizedName, Mapping[str, DistributionFile]]], object]
-"""Is given the files of projects, by file name."""
+Check = Callable[
+    [Mapping[NormalizedName, Mapping[str, DistributionFile]]],
+    Mapping[NormalizedName, TargetFile | None],
+]
+"""Is given the files of projects, by file name; gives what is signed for their documents."""
 
 
 class Known(NamedTuple):
@@ -80,6 +84,7 @@ class Intake:
             InputError: an upload time of another form, or a path that no file can have.
             StoreError: the disk refused.
         """
+        ledger = self._state.queue.ledger()
         known: dict[NormalizedName, Known] = {}
         answers: list[DistributionFile] = []
         new: list[tuple[Add, Path, bytes | None]] = []
@@ -87,9 +92,9 @@ class Intake:
         for path in paths:
             check_path(path)
             copy = self._objects.take_in(path, MAX_SIZE)
-            file, core = read_distribution(copy, upload_time=upload_time)
+            file, core = read_distribution(copy, upload_time=upload_time, both=ledger.both)
             if file.project not in known:
-                known |= self.known([file.project])
+                known |= self.known([file.project], ledger)
             files, promised = known[file.project]
             self._check_name(file, files, promised)
             if file.filename in files:
@@ -118,7 +123,13 @@ class Intake:
         if files := self._state.files_of(projects):
             self._check(files)
 
-    def change(self, change: Change, now: str) -> None:
+    def documents(
+        self, projects: Sequence[NormalizedName]
+    ) -> Mapping[NormalizedName, TargetFile | None]:
+        """What is signed for the document of each of some hundred projects. Raises as above."""
+        return self._check(self._state.files_of(projects))
+
+    def change(self, change: Remove | Yank, now: str) -> None:
         """Queue a removal or a yank.
 
         Raises:
@@ -132,10 +143,21 @@ class Intake:
         """The files of a project as they will be when the queue is published."""
         return self.known([project])[project].files
 
-    def known(self, projects: Sequence[NormalizedName]) -> dict[NormalizedName, Known]:
-        """The same of each of some hundred projects, and the names that the queue uses up."""
+    def known(
+        self, projects: Sequence[NormalizedName], ledger: Ledger | None = None
+    ) -> dict[NormalizedName, Known]:
+        """The same of each of some hundred projects, and the names that the queue uses up.
+
+        Args:
+            projects: normalised names.
+            ledger: of the queue; None to read it.
+
+        Raises:
+            AlteredStateError: the log was altered.
+        """
         queue, files = self._state.queue, self._state.files_of(projects)
-        waiting, together = queue.pending_of(projects), queue.is_one_window(self._window)
+        ledger = ledger or queue.ledger()
+        waiting, together = queue.pending_of(projects), ledger.is_one_window(self._window)
         return {
             name: Known(
                 replay(files[name], waiting[name]),

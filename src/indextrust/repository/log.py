@@ -36,7 +36,8 @@ read up to a known one has read the log and not a mixture of it with a branch th
 
 Kinds: `CREATE` the repository; `CHANGE` was asked for (``body`` as `changes.encode` wrote it);
 `BEGIN` and `END` of a publication; `RESTORE`; `REBIN`;
-`REBUILD`: the state was made anew from signed metadata. Times are text, UTC.
+`REBUILD`: the state was made anew from signed metadata; `HASHES`: which hashes are listed from
+then on. Times are text, UTC.
 
 Sources: PEP 458, "Producing Consistent Snapshots" (the transaction log); the chain is that of
 B. Schneier and J. Kelsey, "Secure Audit Logs to Support Computer Forensics", 1999, without its
@@ -66,6 +67,7 @@ __all__ = [
     "CHANGE",
     "CREATE",
     "END",
+    "HASHES",
     "REBIN",
     "REBUILD",
     "RESTORE",
@@ -77,6 +79,7 @@ __all__ = [
 
 CREATE, CHANGE, BEGIN, END = "create", "change", "begin", "end"
 RESTORE, REBIN, REBUILD = "restore", "rebin", "rebuild"
+HASHES = "hashes"
 
 Transaction = Callable[[], AbstractContextManager[sa.Connection]]
 """Begins a transaction."""
@@ -148,9 +151,11 @@ class Log:
         self._seal = seal
         self._who = who
 
-    def create(self, db: sa.Connection, body: str, now: str) -> None:
+    def create(
+        self, db: sa.Connection, items: Iterable[tuple[str, NormalizedName | None, str]], now: str
+    ) -> None:
         """Begin an empty log, within a transaction that makes the tables."""
-        self._seal.keep(self._append(db, Head(0, ""), [(CREATE, None, body)], now))
+        self._seal.keep(self._append(db, Head(0, ""), items, now))
 
     def append(
         self,

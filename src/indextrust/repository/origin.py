@@ -80,7 +80,7 @@ class Origin:
         self._scheme = offline.scheme
         self._keyid = offline.online_keyid
         self._offline = {
-            name: RoleFile(offline.roles[name].version, *describe(offline.roles[name].data))
+            name: RoleFile.of(offline.roles[name].version, offline.roles[name].data)
             for name in (TARGETS, BINS)
         }
         self._ledger = state.queue.ledger()
@@ -105,6 +105,11 @@ class Origin:
     def restored(self) -> bool:
         """Whether an operator made the state the truth since (`queue.Ledger.restored`)."""
         return self._ledger.restored
+
+    @property
+    def both(self) -> bool:
+        """Whether the SHA-512 of what is new is listed too (`queue.Ledger.both`)."""
+        return self._ledger.both
 
     @property
     def unfinished(self) -> bool:
@@ -201,7 +206,7 @@ class Origin:
         """
         self._check_rows(paths)
         found: dict[str, TargetFile] = {}
-        for name, table in self._state.entries(paths):
+        for name, table in self._state.entries(paths, both=self.both):
             if self._entries(name) == table:
                 targets = {path: find_target(table, path) for path in paths[name]}
             else:
@@ -236,7 +241,8 @@ class Origin:
         except AlteredStateError:
             if not self._ledger.restored:
                 raise
-            return known_targets(name, row, dict(self._state.entries([name]))[name])
+            entries = dict(self._state.entries([name], both=self.both))
+            return known_targets(name, row, entries[name])
 
     def _check_rows(self, names: Collection[str]) -> None:
         wanted = set(names) - self._rows.keys()

@@ -1,9 +1,10 @@
 """Which names a file gets in the public folder, and when the list of projects is written.
 
 Every target lies under its hash-prefixed name, which TUF clients ask for, and under its plain
-name, for clients that verify nothing. The hash-prefixed one is written first. A distribution file
-that is no target (the layout ``projects``) lies under its plain name alone: a file name stands for
-one digest for good, so a second name would tell nothing.
+name, for clients that verify nothing. The hash-prefixed one is written first. Where the SHA-512 is
+listed beside the SHA-256 there is a name with either, for clients ask for whichever they choose. A
+distribution file that is no target (the layout ``projects``) lies under its plain name alone: a
+file name stands for one digest for good, so a second name would tell nothing.
 
 The list of all projects is one file, so a new project costs as much as there are projects: 35 MB
 at 886,000. No installer reads it, and it is not signed. So while it is short (256 KiB, some 5,000
@@ -21,7 +22,7 @@ from collections.abc import Set as AbstractSet
 from indextrust.names import Layout, NormalizedName, document_path, hash_prefixed, is_target_path
 from indextrust.repository.documents import html_index
 from indextrust.repository.objects import ObjectStore
-from indextrust.repository.plan import describe, page_path
+from indextrust.repository.plan import Digests, TargetFile, page_path
 from indextrust.repository.storage import FolderStorage
 
 __all__ = [
@@ -42,15 +43,16 @@ _LONGEST = 1 << 30
 _HOUR = len("2026-01-31T12")
 
 
-def names_of(path: str, sha256: str, layout: Layout) -> tuple[str, ...]:
+def names_of(path: str, digests: Digests | TargetFile, layout: Layout) -> tuple[str, ...]:
     """The names of a file in the public folder, in the order in which they are written."""
-    if is_target_path(path, layout):
-        return hash_prefixed(path, sha256), path
-    return (path,)
+    if not is_target_path(path, layout):
+        return (path,)
+    hashes = [digests.sha256] if digests.sha512 is None else [digests.sha256, digests.sha512]
+    return (*(hash_prefixed(path, digest) for digest in hashes), path)
 
 
 def place_object(
-    storage: FolderStorage, objects: ObjectStore, path: str, sha256: str, layout: Layout
+    storage: FolderStorage, objects: ObjectStore, path: str, digests: Digests, layout: Layout
 ) -> None:
     """Copy a distribution or core metadata file out of the object store.
 
@@ -58,26 +60,41 @@ def place_object(
         storage: the public folder.
         objects: the private copies.
         path: its plain name, which may be a target path.
-        sha256: which object.
+        digests: which object, by its SHA-256.
         layout: whether it is.
 
     Raises:
         StoreError: the object is missing or damaged, or the disk refused.
     """
-    first, *others = names_of(path, sha256, layout)
-    storage.copy_once(first, objects, sha256)
+    first, *others = names_of(path, digests, layout)
+    storage.copy_once(first, objects, digests.sha256)
     for name in others:
         storage.link(name, first)
 
 
 def place_pages(
-    storage: FolderStorage, project: NormalizedName, document: bytes, page: bytes
+    storage: FolderStorage,
+    project: NormalizedName,
+    document: bytes,
+    page: bytes,
+    target: TargetFile,
 ) -> None:
-    """Write a project's document and its HTML page. Raises StoreError."""
-    path = document_path(project)
-    prefixed = hash_prefixed(path, describe(document).sha256)
-    storage.write_once(prefixed, document)
-    storage.link(path, prefixed)
+    """Write a project's document and its HTML page.
+
+    Args:
+        storage: the public folder.
+        project: normalised name.
+        document: its bytes.
+        page: the HTML page.
+        target: what is signed for the document.
+
+    Raises:
+        StoreError: the disk refused.
+    """
+    first, *others = names_of(document_path(project), target, "pep458")
+    storage.write_once(first, document)
+    for name in others:
+        storage.link(name, first)
     storage.replace(page_path(project), page)
 
 

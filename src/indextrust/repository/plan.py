@@ -31,13 +31,14 @@ from indextrust.names import (
     file_path,
     metadata_path,
 )
-from indextrust.repository.changes import Add, Change, Remove
+from indextrust.repository.changes import Add, Change, Rehash, Remove
 from indextrust.repository.documents import document_bytes, html_page
 
 __all__ = [
     "LIFETIME",
     "SPEC_VERSION",
     "BinEdit",
+    "Digests",
     "ProjectPlan",
     "RoleFile",
     "TargetFile",
@@ -60,10 +61,17 @@ SPEC_VERSION = "1.0.34"
 
 
 class TargetFile(NamedTuple):
-    """What is signed for one target: bytes, and lower-case hex SHA-256."""
+    """What is signed for one target: bytes, lower-case hex SHA-256, and SHA-512 if it is listed."""
 
     length: int
     sha256: str
+    sha512: str | None = None
+
+    @property
+    def hashes(self) -> dict[str, str]:
+        """As metadata lists them."""
+        more = {} if self.sha512 is None else {"sha512": self.sha512}
+        return {"sha256": self.sha256, **more}
 
 
 class RoleFile(NamedTuple):
@@ -82,6 +90,11 @@ class RoleFile(NamedTuple):
     sha256: str
     entries: str = ""
 
+    @classmethod
+    def of(cls, version: int, data: bytes, entries: str = "") -> RoleFile:
+        """What is signed for these bytes."""
+        return cls(version, len(data), hashlib.sha256(data).hexdigest(), entries)
+
 
 def page_path(project: NormalizedName) -> str:
     """Where a project's HTML page lies, beside its document. Not a target."""
@@ -99,9 +112,10 @@ def utc(time: datetime) -> str:
     return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def describe(data: bytes) -> TargetFile:
-    """What is signed for `data`."""
-    return TargetFile(len(data), hashlib.sha256(data).hexdigest())
+def describe(data: bytes, *, both: bool = False) -> TargetFile:
+    """What is signed for `data`; `both`: with its SHA-512."""
+    sha512 = hashlib.sha512(data).hexdigest() if both else None
+    return TargetFile(len(data), hashlib.sha256(data).hexdigest(), sha512)
 
 
 @dataclass(frozen=True)
@@ -112,6 +126,7 @@ class ProjectPlan:
         project: normalised name.
         document: the new canonical document.
         page: the new HTML page.
+        target: what is signed for the document from now on.
         added: files listed from now on; also those that were removed and came back since.
         removed: files listed no more.
         changed: files whose yank changed, as they are from now on.
@@ -120,11 +135,13 @@ class ProjectPlan:
         withdrawn: where the removed files lie in the public folder, by their plain names.
         elsewhere: names of those of `added` whose bytes the operator serves himself.
         again: those of `added` that are listed already: what is known of them is new.
+        rehashed: files that stay, whose SHA-512 is listed from now on; they may be in `changed`.
     """
 
     project: NormalizedName
     document: bytes
     page: bytes
+    target: TargetFile
     added: tuple[DistributionFile, ...]
     removed: tuple[DistributionFile, ...]
     changed: tuple[DistributionFile, ...]
@@ -133,6 +150,7 @@ class ProjectPlan:
     withdrawn: tuple[str, ...]
     elsewhere: frozenset[str] = frozenset()
     again: tuple[DistributionFile, ...] = ()
+    rehashed: tuple[DistributionFile, ...] = ()
 
 
 def replay(
@@ -146,6 +164,9 @@ def replay(
     """
     after = dict(files)
     for change in changes:
+        if isinstance(change, Rehash):
+            after |= _rehashed(after, change)
+            continue
         present = after.get(change.filename)
         if isinstance(change, Add):
             if present is not None and present.sha256 != change.file.sha256:
@@ -163,12 +184,28 @@ def replay(
     return after
 
 
+def _rehashed(files: Mapping[str, DistributionFile], change: Rehash) -> dict[str, DistributionFile]:
+    """The files of `change` with their SHA-512. Raises RepositoryError as `replay`."""
+    found = {}
+    for digests in change.files:
+        file = files.get(digests.filename)
+        if file is None or (file.sha256, file.metadata_sha256) != digests.of:
+            raise RepositoryError(
+                f"{digests.filename}: a sha512 of bytes with sha256 {digests.of[0]} is queued, "
+                f"and listed is {'none' if file is None else file.sha256}"
+            )
+        found[digests.filename] = file.with_sha512(digests.sha512, digests.metadata_sha512)
+    return found
+
+
 def plan_project(
     project: NormalizedName,
     before: Mapping[str, DistributionFile],
     changes: Iterable[Change],
     document: TargetFile | None,
     layout: Layout = "pep458",
+    *,
+    both: bool = False,
 ) -> ProjectPlan:
     """What `changes` do to `project`.
 
@@ -178,11 +215,14 @@ def plan_project(
         changes: of this project, in the order they were queued.
         document: what is signed for its document now; None for a new project.
         layout: whether files are targets.
+        both: whether the document's SHA-512 is listed.
 
     Raises:
         RepositoryError: as `replay`.
     """
     changes = list(changes)
+    if document is None and changes and all(isinstance(one, Rehash) for one in changes):
+        raise RepositoryError(f"a sha512 of project {project} is queued, which has no document")
     after = replay(before, changes)
     gone = {change.filename for change in changes if isinstance(change, Remove)}
     again = [file for name, file in after.items() if name in before and name in gone]
@@ -195,28 +235,45 @@ def plan_project(
     for file in added if layout == "pep458" else ():
         if before.get(file.filename) == file:
             continue  # it came back as it was
-        put[file_path(project, file.filename)] = TargetFile(file.size, file.sha256)
-        size = last[file.filename].metadata_size
-        if file.metadata_sha256 is not None and size is not None:  # both or neither, by `Add`
-            put[metadata_path(project, file.filename)] = TargetFile(size, file.metadata_sha256)
+        put |= _targets(file, last[file.filename].metadata_size)
+    digests = {one.filename: one for c in changes if isinstance(c, Rehash) for one in c.files}
+    rehashed = tuple(
+        file
+        for name in digests
+        if name in before and name not in gone and (file := after[name]).sha512 is not None
+    )
+    for file in rehashed if layout == "pep458" else ():
+        put |= _targets(file, digests[file.filename].metadata_size)
     old = (*removed, *(before[file.filename] for file in again))
     withdrawn = tuple(path for file in old for path in public_files(file) if path not in kept)
     page = document_bytes(project, after.values())
-    if describe(page) != document:
-        put[document_path(project)] = describe(page)
+    if (target := describe(page, both=both)) != document:
+        put[document_path(project)] = target
     return ProjectPlan(
         project,
         page,
         html_page(project, after.values()),
+        target,
         tuple(added),
         tuple(removed),
-        tuple(f for n, f in after.items() if n not in gone and before.get(n, f) != f),
+        tuple(f for n, f in after.items() if n not in gone and before.get(n, f).yanked != f.yanked),
         put,
         withdrawn if layout == "pep458" else (),
         withdrawn,
         frozenset(last) - {name for name, add in last.items() if not add.elsewhere},
         tuple(again),
+        rehashed,
     )
+
+
+def _targets(file: DistributionFile, metadata_size: int | None) -> dict[str, TargetFile]:
+    """What is signed for a file and its core metadata, where they are targets."""
+    path = file_path(file.project, file.filename)
+    found = {path: TargetFile(file.size, file.sha256, file.sha512)}
+    if file.metadata_sha256 is not None and metadata_size is not None:  # both or neither, by `Add`
+        beside = TargetFile(metadata_size, file.metadata_sha256, file.metadata_sha512)
+        found[metadata_path(file.project, file.filename)] = beside
+    return found
 
 
 @dataclass
@@ -250,12 +307,20 @@ def bin_edits(plans: Iterable[ProjectPlan], scheme: BinScheme) -> dict[str, BinE
     return edits
 
 
-def public_files(file: DistributionFile) -> dict[str, str]:
-    """SHA-256 of a distribution file and of its core metadata, by their plain names in the public
+class Digests(NamedTuple):
+    """Hashes of one file: lower-case hex SHA-256, and SHA-512 if it is listed."""
+
+    sha256: str
+    sha512: str | None
+
+
+def public_files(file: DistributionFile) -> dict[str, Digests]:
+    """Hashes of a distribution file and of its core metadata, by their plain names in the public
     folder; in PEP 458's layout these are target paths."""
-    files = {file_path(file.project, file.filename): file.sha256}
+    files = {file_path(file.project, file.filename): Digests(file.sha256, file.sha512)}
     if file.metadata_sha256 is not None:
-        files[metadata_path(file.project, file.filename)] = file.metadata_sha256
+        beside = Digests(file.metadata_sha256, file.metadata_sha512)
+        files[metadata_path(file.project, file.filename)] = beside
     return files
 
 
@@ -267,7 +332,7 @@ def bin_role(version: int, expires: str, targets: Mapping[str, TargetFile]) -> d
         "version": version,
         "expires": expires,
         "targets": {
-            path: {"length": target.length, "hashes": {"sha256": target.sha256}}
+            path: {"length": target.length, "hashes": target.hashes}
             for path, target in targets.items()
         },
     }

@@ -27,8 +27,9 @@ there is nothing, and the tables must say so.
 What this does not cover. ``used_filenames``: an entry that was deleted lets an operator queue
 other bytes under an old name, which the intake would have refused; they are still what was
 queued. ``projects``: the list of projects is no target. ``elsewhere``: whose bytes are looked for
-by `restore`, not what is signed for them. ``expires``: when a role is signed anew, not what is in
-it. A bin that a re-binning brings back may have any number up to 2^52.
+by `restore`, and by a step of the hash transition, not what is signed for them. ``expires``: when
+a role is signed anew, not what is in it. A bin that a re-binning brings back may have any number
+up to 2^52.
 
 After `restore` or `install` (`Ledger.restored`) versions may have jumped to those that the log
 names, and offline roles may be newer. Files that are damaged by then are no reason to stop: the
@@ -48,7 +49,7 @@ from indextrust.distribution import DistributionFile
 from indextrust.errors import AlteredStateError, InputError
 from indextrust.names import SNAPSHOT, NormalizedName, parse_filename
 from indextrust.repository.documents import document_bytes
-from indextrust.repository.encode import decoded
+from indextrust.repository.encode import decoded, listed
 from indextrust.repository.plan import RoleFile, TargetFile, describe
 
 __all__ = [
@@ -136,10 +137,7 @@ def read_bin(name: str, data: bytes | None, file: RoleFile) -> dict[str, TargetF
     if file == NOTHING:
         return {}
     targets: Mapping[str, Any] = _signed(name, data, file)["targets"]
-    return {
-        path: TargetFile(entry["length"], entry["hashes"]["sha256"])
-        for path, entry in targets.items()
-    }
+    return {path: listed(entry) for path, entry in targets.items()}
 
 
 def known_targets(name: str, row: Recorded, entries: bytes) -> dict[str, TargetFile]:
@@ -207,7 +205,8 @@ def check_project(
             f"name {wrong[0].filename!r:.300}; nothing is signed"
         )
     try:
-        found = describe(document_bytes(project, files))
+        both = document is not None and document.sha512 is not None
+        found = describe(document_bytes(project, files), both=both)
     except (TypeError, ValueError):
         found = None  # fields that no document can have
     if found is None or found != document:
@@ -344,7 +343,10 @@ def _signed(name: str, data: bytes | None, expected: RoleFile) -> dict[str, Any]
 
 
 def _target(target: TargetFile | None) -> str:
-    return "none" if target is None else f"sha256 {target.sha256} ({target.length} bytes)"
+    if target is None:
+        return "none"
+    more = "" if target.sha512 is None else f", sha512 {target.sha512}"
+    return f"sha256 {target.sha256}{more} ({target.length} bytes)"
 
 
 def _role(file: Listed | None) -> str:

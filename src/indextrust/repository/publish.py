@@ -73,7 +73,6 @@ from indextrust.repository.plan import (
     ProjectPlan,
     RoleFile,
     bin_edits,
-    describe,
     plan_project,
     public_files,
     timestamp_role,
@@ -234,6 +233,7 @@ class Publisher:
             added=len(added),
             removed=sum(len(plan.removed) for plan in plans),
             changed=sum(len(plan.changed) for plan in plans),
+            rehashed=sum(len(plan.rehashed) for plan in plans),
         )
 
     def _origin(self) -> Origin:
@@ -255,7 +255,9 @@ class Publisher:
         for project in sorted(by_project):
             before, document = files[project], documents[project]
             changes = by_project[project]
-            plan = plan_project(project, before, changes, document, self._offline.layout)
+            plan = plan_project(
+                project, before, changes, document, self._offline.layout, both=origin.both
+            )
             check_readable(plan, {} if origin.restored else before)
             plans.append(plan)
         return plans
@@ -273,12 +275,12 @@ class Publisher:
 
     def _place(self, plan: ProjectPlan) -> None:
         """Files first, then the pages that name them."""
-        for file in plan.added:
+        for file in (*plan.added, *plan.rehashed):
             if file.filename in plan.elsewhere:
                 continue
-            for path, sha256 in public_files(file).items():
-                place_object(self._storage, self._objects, path, sha256, self._offline.layout)
-        place_pages(self._storage, plan.project, plan.document, plan.page)
+            for path, digests in public_files(file).items():
+                place_object(self._storage, self._objects, path, digests, self._offline.layout)
+        place_pages(self._storage, plan.project, plan.document, plan.page, plan.target)
 
     def _place_list(self, plans: Sequence[ProjectPlan], before: Mapping[str, RoleRow]) -> None:
         """The list of projects: when there is a new one, and it is time (`is_list_due`)."""
@@ -309,7 +311,7 @@ class Publisher:
             self._storage.write_once(METADATA + metadata_filename(name, role.version), role.data)
         if SNAPSHOT in versions:
             offline = {
-                name: RoleFile(role.version, *describe(role.data))
+                name: RoleFile.of(role.version, role.data)
                 for name, role in self._offline.roles.items()
                 if name != ROOT
             }
@@ -322,7 +324,7 @@ class Publisher:
         name = METADATA + metadata_filename(TIMESTAMP)
         prepared = self._storage.prepare(name, data)
         self._storage.sync()
-        signed[TIMESTAMP] = RoleFile(versions[TIMESTAMP], *describe(data))
+        signed[TIMESTAMP] = RoleFile.of(versions[TIMESTAMP], data)
         self._warm.usage.record(utc(self._now), self._online.public_key.keyid, signed)
         ends = min(map(self._expires, versions))
         renewed = [(name, signed[name]) for name in _bin_names(versions) if name not in edits]
@@ -369,7 +371,7 @@ class Publisher:
     def _write(self, name: str, version: int, payload: Payload) -> RoleFile:
         data = sign_payload(payload, self._online)
         self._storage.write_numbered(METADATA + metadata_filename(name, version), data)
-        return RoleFile(version, *describe(data))
+        return RoleFile.of(version, data)
 
 
 def _bin_names(names: Iterable[str]) -> list[str]:

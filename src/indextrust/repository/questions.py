@@ -112,7 +112,7 @@ class Questions(Opened):
             InputError: not a checkpoint, or one that was altered.
         """
         good = self.expected_targets() if checkpoint is None else audit.read_checkpoint(checkpoint)
-        return audit.compare(good, *self._served())
+        return audit.compare(good, *self._served(), older=checkpoint is not None)
 
     def check(self) -> Checked:
         """Compare state, signed metadata, logs and stored files, and change nothing.

@@ -37,12 +37,14 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from indextrust.errors import AlteredStateError, RepositoryError, StoreError
-from indextrust.names import SNAPSHOT, TIMESTAMP, NormalizedName
-from indextrust.repository.changes import PER_ENTRY, Change, count, decode, encode, spread
+from indextrust.names import SNAPSHOT, TIMESTAMP, Hashes, NormalizedName
+from indextrust.repository.changes import PER_ENTRY, Change, Rehash, count, decode, encode, spread
 from indextrust.repository.log import (
     BEGIN,
     CHANGE,
+    CREATE,
     END,
+    HASHES,
     REBIN,
     RESTORE,
     Entry,
@@ -52,9 +54,11 @@ from indextrust.repository.log import (
 from indextrust.repository.plan import RoleFile
 from indextrust.repository.seal import Head
 
-__all__ = ["Ledger", "Pending", "Queue"]
+__all__ = ["BOTH", "Ledger", "Pending", "Queue"]
 
 _MARK = 256
+BOTH = (HASHES, None, json.dumps({"hashes": "both"}))
+"""The entry that says so."""
 
 
 class Pending(NamedTuple):
@@ -86,6 +90,7 @@ class Ledger:
             roles since.
         marks: number and HMAC of some of the entries after `done`, the last one among them.
         time: the latest time that an entry states, from the last `END` on; empty if there is none.
+        both: whether the SHA-512 of what is new is listed beside its SHA-256; never taken back.
     """
 
     head: Head
@@ -102,11 +107,17 @@ class Ledger:
     towards: str | None = None
     marks: Mapping[int, str] = field(default_factory=dict)
     time: str = ""
+    both: bool = False
 
     @property
     def unfinished(self) -> bool:
         """Whether a publication or a re-binning has begun and is not out."""
         return self.begun > 0 or self.rebinning is not None
+
+    def is_one_window(self, limit: int) -> bool:
+        """Whether all that waits will be published together, if at most `limit` changes are at a
+        time. May be False where it would be so."""
+        return not self.begun and (self.last - self.done) * PER_ENTRY < limit
 
     def after(self, entries: Iterable[Entry]) -> Ledger:
         """The ledger after further entries, all of them verified."""
@@ -121,7 +132,8 @@ class Ledger:
                 last = entry.number
             elif entry.kind == END:
                 done, listed, time = _number(entry, "upto"), entry.fields()["listed"], entry.time
-                now = Ledger(now.head, done, published=_published(entry), listed=listed)
+                both = entry.fields().get("hashes") == "both"
+                now = Ledger(now.head, done, published=_published(entry), listed=listed, both=both)
             elif entry.kind == BEGIN:
                 upto = max(_number(entry, "upto"), now.interrupted or 0)
                 used = entry.fields()[TIMESTAMP]
@@ -134,6 +146,8 @@ class Ledger:
             elif entry.kind == REBIN:
                 fields = entry.fields()
                 now = replace(now, rebinning=fields["bins"], towards=fields["towards"])
+            elif entry.kind == HASHES:
+                now = replace(now, both=True)
         if head == self.head:
             return self
         marks = {number: mac for number, mac in marks.items() if number > now.done}
@@ -158,16 +172,20 @@ class Queue:
         self._ledger: Ledger | None = None
         self._begun: dict[int, int] = {}
 
-    def create(self, db: sa.Connection, roots: Sequence[str], now: str) -> None:
+    def create(
+        self, db: sa.Connection, roots: Sequence[str], now: str, hashes: Hashes = "sha256"
+    ) -> None:
         """Begin the log of a new repository.
 
         Args:
             db: the transaction that makes the tables.
             roots: SHA-256 of its root files, for whoever reads the log.
             now: the time.
+            hashes: which are listed.
         """
         body = {"nonce": secrets.token_hex(16), "roots": list(roots)}
-        self.log.create(db, json.dumps(body), now)
+        more = [BOTH] if hashes == "both" else []
+        self.log.create(db, [(CREATE, None, json.dumps(body)), *more], now)
 
     def enqueue(self, changes: Iterable[Change], now: str) -> None:
         """Queue changes: all of them, or none.
@@ -177,7 +195,16 @@ class Queue:
                 with a control character: no publication could get past it.
             AlteredStateError: the log does not end as it did.
         """
-        self._enqueue(((change.project, _kept(change)) for change in changes), now)
+        self._enqueue(((CHANGE, change.project, _kept(change)) for change in changes), now)
+
+    def rehash(self, changes: Iterable[Rehash], now: str) -> None:
+        """Queue that SHA-512 are listed: from now on of what is new, and of these files.
+
+        Raises:
+            AlteredStateError: the log does not end as it did.
+        """
+        items = ((CHANGE, change.project, _kept(change)) for change in changes)
+        self._enqueue(chain([] if self.ledger().both else [BOTH], items), now)
 
     def enqueue_imports(self, bodies: Iterable[tuple[NormalizedName, str]], now: str) -> None:
         """Queue many files: all of them, or none.
@@ -190,10 +217,10 @@ class Queue:
         Raises:
             AlteredStateError: the log does not end as it did.
         """
-        self._enqueue(bodies, now)
+        self._enqueue(((CHANGE, project, body) for project, body in bodies), now)
 
-    def _enqueue(self, bodies: Iterable[tuple[NormalizedName, str]], now: str) -> None:
-        items = ((CHANGE, project, body) for project, body in bodies)
+    def _enqueue(self, entries: Iterable[tuple[str, NormalizedName | None, str]], now: str) -> None:
+        items = iter(entries)
         first = next(items, None)
         if first is not None:
             with self._begin() as db:
@@ -253,12 +280,6 @@ class Queue:
         ledger = self.ledger()
         entries = self.log.verified(since=ledger.done) if ledger.done < ledger.last else ()
         return sum(count(entry.body) for entry in entries if entry.kind == CHANGE)
-
-    def is_one_window(self, limit: int) -> bool:
-        """Whether all that waits will be published together, if at most `limit` changes are at a
-        time. May be False where it would be so. Raises AlteredStateError."""
-        ledger = self.ledger()
-        return not ledger.begun and (ledger.last - ledger.done) * PER_ENTRY < limit
 
     def pending_of(self, projects: Sequence[NormalizedName]) -> dict[NormalizedName, list[Change]]:
         """Queued changes of each of these projects, in order.
@@ -337,6 +358,8 @@ class Queue:
             "signed": len(signed),
             "listed": listed or ledger.listed,
         }
+        if ledger.both:
+            body["hashes"] = "both"
         for name in (SNAPSHOT, TIMESTAMP):
             body[name] = roles[name]._asdict() if name in roles else None
         return self.log.append(db, [(END, None, json.dumps(body))], now)
@@ -424,6 +447,7 @@ def _published(entry: Entry) -> dict[str, RoleFile]:
 
 def _kept(change: Change) -> str:
     """The change as the queue keeps it. Raises RepositoryError if it would not come back."""
+    what = change.project if isinstance(change, Rehash) else change.filename
     try:
         text = encode(change)
         if decode(text) == change:
@@ -431,6 +455,6 @@ def _kept(change: Change) -> str:
     except (StoreError, ValueError, TypeError):
         pass
     raise RepositoryError(
-        f"{change.filename!r} can't be queued: a text in its change has a character that "
+        f"{what!r} can't be queued: a text in its change has a character that "
         f"the queue does not keep: {str(change)[:500]!r}"
     )

@@ -51,7 +51,6 @@ from indextrust.names import (
     NormalizedName,
     check_filename,
     document_path,
-    hash_prefixed,
     is_target_path,
     project_name,
 )
@@ -64,7 +63,9 @@ from indextrust.repository.lock import locked
 from indextrust.repository.log import REBUILD
 from indextrust.repository.objects import ObjectStore
 from indextrust.repository.offline import Offline
+from indextrust.repository.place import names_of
 from indextrust.repository.plan import TargetFile, describe, public_files, utc
+from indextrust.repository.queue import BOTH
 from indextrust.repository.results import Rebuilt
 from indextrust.repository.schema import Database
 from indextrust.repository.seal import HEAD, Seal, make_key
@@ -86,14 +87,17 @@ _DOCUMENT = re.compile(r"simple/([^/]+)/index\.json", re.ASCII)
 _UNLISTED_FILES = sa.text(
     "SELECT project, filename FROM files LEFT JOIN targets "
     "ON path = 'files/' || project || '/' || filename WHERE path IS NULL "
-    "OR files.sha256 <> targets.sha256 OR size <> length"
+    "OR files.sha256 <> targets.sha256 OR size <> length "
+    "OR files.sha512 IS NOT targets.sha512"
 )
 _UNLISTED_METADATA = sa.text(
     "SELECT project, filename FROM files LEFT JOIN targets "
     "ON path = 'files/' || project || '/' || filename || '.metadata' "
-    "WHERE metadata_sha256 IS NOT NULL AND (path IS NULL OR metadata_sha256 <> targets.sha256)"
+    "WHERE metadata_sha256 IS NOT NULL AND (path IS NULL OR metadata_sha256 <> targets.sha256 "
+    "OR metadata_sha512 IS NOT targets.sha512)"
 )
 _FILES = sa.text("SELECT count(*) + count(metadata_sha256) FROM files")
+_ANY_SHA512 = sa.text("SELECT EXISTS (SELECT 1 FROM targets WHERE sha512 IS NOT NULL)")
 _FILE_TARGETS = sa.text("SELECT count(*) FROM targets WHERE path >= 'files/' AND path < 'files0'")
 
 
@@ -215,7 +219,8 @@ class _Rebuild:
                 row = {"name": name, "allotted": file.version, "mac": mac, "keyid": keyid}
                 db.execute(schema.retired.insert().values(**row, **file._asdict()))
             body = json.dumps({"snapshot": signed[SNAPSHOT][0].version, "lost": lost})
-            head = state.queue.log.append(db, [(REBUILD, None, body)], now)
+            more = [BOTH] if db.scalar(_ANY_SHA512) else []
+            head = state.queue.log.append(db, [(REBUILD, None, body), *more], now)
         state.queue.log.keep(head)
         versions = {name: file.version for name, (file, _) in signed.items()}
         with database.begin() as db:
@@ -271,12 +276,12 @@ class _Rebuild:
             RefusedError: the document is missing, or none of this profile.
         """
         path = document_path(project)
-        names = (hash_prefixed(path, target.sha256), path)
+        names = names_of(path, target, "pep458")
         found = (
             self._storage.read(name, min(target.length, Limits().document_length)) for name in names
         )
         for data in found:
-            if data is not None and describe(data) == target:
+            if data is not None and describe(data, both=target.sha512 is not None) == target:
                 files = list(parse_document(project, data).files.values())
                 if document_bytes(project, files) != data:
                     raise RefusedError("not as this index writes it", where=path)
@@ -297,7 +302,7 @@ class _Rebuild:
     def _is_kept(self, file: DistributionFile) -> bool:
         """Whether there is a private copy of a file, by its size; of its core metadata too."""
         kept = True
-        for path, sha256 in public_files(file).items():
+        for path, (sha256, _) in public_files(file).items():
             try:
                 size = self._objects.path(sha256).lstat().st_size
             except OSError:

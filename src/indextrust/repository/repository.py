@@ -34,11 +34,12 @@ from securesystemslib.signer import Signer
 from indextrust.distribution import DistributionFile
 from indextrust.errors import RepositoryError
 from indextrust.names import (
+    Hashes,
     NormalizedName,
     check_filename,
     project_name,
 )
-from indextrust.repository.changes import Change, Remove, Yank, yank_reason
+from indextrust.repository.changes import Remove, Yank, yank_reason
 from indextrust.repository.collect import Collector
 from indextrust.repository.disk import storing, sweep
 from indextrust.repository.expiry import AHEAD
@@ -54,17 +55,19 @@ from indextrust.repository.offline import (
 )
 from indextrust.repository.opened import INCOMING, LOCK, OBJECTS, STATE, Clock, utc_now
 from indextrust.repository.origin import Origin
-from indextrust.repository.plan import utc
+from indextrust.repository.plan import TargetFile, utc
 from indextrust.repository.publish import check_unchanged
 from indextrust.repository.questions import Questions
 from indextrust.repository.queue import Pending
 from indextrust.repository.rebin import begin
 from indextrust.repository.rebuild import rebuild
+from indextrust.repository.rehash import STEP, Rehasher
 from indextrust.repository.results import (
     Collected,
     Imported,
     Published,
     Rebuilt,
+    Rehashed,
 )
 from indextrust.repository.roles import SignedRoles
 from indextrust.repository.schema import Database
@@ -101,6 +104,7 @@ class Repository(Questions):
         queue_key: Path | None = None,
         by: str | None = None,
         online_log: Path | None = None,
+        hashes: Hashes = "sha256",
     ) -> Repository:
         """Make a new repository and publish it, empty.
 
@@ -115,6 +119,7 @@ class Repository(Questions):
             online_log: file in which each use of the online key is logged
                 (`indextrust.repository.usage`), best where this user can't alter it; None for
                 ``online.log`` in the folder. It is remembered, and used until another is given.
+            hashes: which are listed; ``both`` for good (`rehash`).
 
         Raises:
             KeyFileError: no usable queue key.
@@ -136,7 +141,8 @@ class Repository(Questions):
             objects.keep_offline(offline)
             seal = Seal(make_key(key_place(folder, queue_key)), folder, folder / INCOMING)
             state = State.create(
-                folder / STATE, folder / INCOMING, offline, seal, author(by), utc(clock())
+                *(folder / STATE, folder / INCOMING, offline, seal, author(by), utc(clock())),
+                hashes,
             )
             repository = cls(folder, state, online, clock, online_log)
             repository._publish(Pending((), 0), timedelta(0))
@@ -255,7 +261,8 @@ class Repository(Questions):
         with self._locked():
             layout = self._offline(None).layout
             scratch = self.folder / INCOMING
-            importer = Importer(self._state, self._intake(), scratch, layout, progress)
+            both = self._state.queue.ledger().both
+            importer = Importer(self._state, self._intake(), scratch, layout, progress, both=both)
             return importer.run(paths, utc(self._clock()))
 
     def remove(self, project: str, filename: str) -> None:
@@ -288,6 +295,26 @@ class Repository(Questions):
     def unyank(self, project: str, filename: str) -> None:
         """Queue taking a yank back. Raises as `remove`."""
         self._queue(Yank(project_name(project), check_filename(filename), None))
+
+    def rehash(self, files: int = STEP) -> Rehashed:
+        """One step of the hash transition (PEP 458): list the SHA-512 beside the SHA-256.
+
+        From the first call on of everything that is added, and of every document that is signed
+        anew; there is no way back. And of `files` more files that are published already, whose
+        private copies are read. Call it, and `publish`, until there is no more. A step that was
+        cut short queued nothing, or all.
+
+        Args:
+            files: how many to read at most; fewer if they are large.
+
+        Raises:
+            AlteredStateError: state and signed metadata differ. Nothing is queued.
+            RepositoryError: a re-binning has begun and is not out: publish first.
+            InputError: not a positive number.
+        """
+        with self._locked():
+            rehasher = Rehasher(self._state, self._objects, self._intake())
+            return rehasher.step(files, utc(self._clock()))
 
     # -- publication -------------------------------------------------------------------------
 
@@ -428,13 +455,18 @@ class Repository(Questions):
 
     def _check_published(
         self, files: Mapping[NormalizedName, Mapping[str, DistributionFile]]
-    ) -> None:
-        """Refuse files that are not what is published. Raises AlteredStateError."""
-        if self._state.queue.ledger().rebinning is None:  # else no bin has them at the moment
-            known = self._warm.known
-            Origin(self._state, self._storage, self._offline(None), known).documents(files)
+    ) -> Mapping[NormalizedName, TargetFile | None]:
+        """Refuse files that are not what is published. Raises AlteredStateError.
 
-    def _queue(self, change: Change) -> None:
+        Returns:
+            What is signed for the documents; nothing while no bin has them.
+        """
+        if self._state.queue.ledger().rebinning is not None:
+            return {}
+        known = self._warm.known
+        return Origin(self._state, self._storage, self._offline(None), known).documents(files)
+
+    def _queue(self, change: Remove | Yank) -> None:
         with self._locked():
             self._intake().change(change, utc(self._clock()))
 

@@ -31,7 +31,6 @@ from indextrust.names import (
     TIMESTAMP,
     NormalizedName,
     document_path,
-    hash_prefixed,
     is_target_path,
     metadata_filename,
 )
@@ -50,7 +49,7 @@ from indextrust.repository.storage import FolderStorage
 __all__ = ["Repair"]
 
 _FOLDERS = ("metadata", "simple", "files")
-_PREFIXED = re.compile(r"([0-9a-f]{64})\..+", re.ASCII)
+_PREFIXED = re.compile(r"([0-9a-f]{64}|[0-9a-f]{128})\..+", re.ASCII)
 
 
 class Repair:
@@ -78,6 +77,7 @@ class Repair:
         self._offline = offline
         self._incident = incident
         self._repaired: list[str] = []
+        self._rehashed: set[NormalizedName] = set()  # whose documents are signed with a SHA-512
 
     def run(self) -> tuple[str, ...]:
         """Repair everything.
@@ -127,6 +127,8 @@ class Repair:
             check_project(project, self._state.files(project).values(), document)
             if document is None:
                 raise AlteredStateError(f"the state was altered: no document of project {project}")
+            if document.sha512 is not None:
+                self._rehashed.add(project)
             documents -= 1
         if documents:
             raise AlteredStateError(
@@ -150,7 +152,7 @@ class Repair:
         if isinstance(expected, str):
             right = self._storage.has_digest(name, expected)
         else:
-            right = self._storage.matches(name, *expected)
+            right = self._storage.matches(name, expected.length, expected.sha256)
         if right:
             return False
         self._set_aside(name)
@@ -206,11 +208,12 @@ class Repair:
         files = self._state.files(project)
         document = document_bytes(project, files.values())
         page = html_page(project, files.values())
-        path, target = document_path(project), describe(document)
-        expected = {hash_prefixed(path, target.sha256): target, path: target}
+        path = document_path(project)
+        target = describe(document, both=project in self._rehashed)
+        expected = dict.fromkeys(names_of(path, target, "pep458"), target)
         expected[page_path(project)] = describe(page)
         if [name for name, target in expected.items() if self._is_wrong(name, target)]:
-            place_pages(self._storage, project, document, page)
+            place_pages(self._storage, project, document, page, target)
         names = set(expected)
         elsewhere = self._state.elsewhere(project)
         for file in files.values():
@@ -226,11 +229,11 @@ class Repair:
         What the operator serves himself is left alone, also if he does so from this folder.
         """
         layout = self._offline.layout
-        for path, sha256 in public_files(file).items():
-            names = names_of(path, sha256, layout)
+        for path, digests in public_files(file).items():
+            names = names_of(path, digests, layout)
             signed = self._state.target(path)
             if signed is None and is_target_path(path, layout):
                 raise StoreError(f"the state is damaged: it lists {path}, and no target of it")
-            if not elsewhere and [n for n in names if self._is_wrong(n, signed or sha256)]:
-                place_object(self._storage, self._objects, path, sha256, layout)
+            if not elsewhere and [n for n in names if self._is_wrong(n, signed or digests.sha256)]:
+                place_object(self._storage, self._objects, path, digests, layout)
             yield from names

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-from indextrust.names import ROOT, SNAPSHOT, TARGETS, TIMESTAMP, Layout
+from indextrust.names import ROOT, SNAPSHOT, TARGETS, TIMESTAMP, Hashes, Layout
 
 __all__ = [
     "Checked",
@@ -49,6 +49,7 @@ class Published:
         added: files listed anew.
         removed: files listed no more.
         changed: files that were yanked, or whose yank was taken back.
+        rehashed: files that were listed before, and whose SHA-512 is listed from now on.
         repaired: files in the public folder that were not as they should be, and are again.
         lost: entries of the log that are lost, because an operator restored from an older copy of
             the state; None if nobody can tell how many.
@@ -61,6 +62,7 @@ class Published:
     added: int = 0
     removed: int = 0
     changed: int = 0
+    rehashed: int = 0
     repaired: tuple[str, ...] = ()
     lost: int | None = 0
     warnings: tuple[str, ...] = ()
@@ -74,6 +76,7 @@ class Published:
             added=self.added + later.added,
             removed=self.removed + later.removed,
             changed=self.changed + later.changed,
+            rehashed=self.rehashed + later.rehashed,
             repaired=(*self.repaired, *later.repaired),
             lost=self.lost,
             warnings=tuple(dict.fromkeys((*self.warnings, *later.warnings))),
@@ -140,6 +143,8 @@ class Status:
         queued: changes that wait for `publish`.
         interrupted: a publication was begun and not finished; the next one completes it.
         warnings: what a person should know, one sentence each.
+        hashes: which are listed of what is new.
+        sha256_only: where both are, published files that are listed with a SHA-256 alone.
         uses: of the online key; None if its log is not as it was written, which is a warning.
     """
 
@@ -152,6 +157,8 @@ class Status:
     queued: int
     interrupted: bool
     warnings: tuple[str, ...]
+    hashes: Hashes = "sha256"
+    sha256_only: int | None = None
     uses: KeyUses | None = None
 
     def role(self, name: str) -> RoleStatus:
@@ -188,8 +195,9 @@ class LogEntry:
         time: when, ``YYYY-MM-DDTHH:MM:SSZ``.
         who: the user, or the name that a service gave.
         what: ``add``, ``remove``, ``yank`` or ``unyank`` of a file was asked for, or ``import`` of
-            many; ``begin`` or ``publish``: a publication began, or is out; ``create``: of the
-            repository; ``restore``: by `Repository.restore` or `Repository.install`; ``rebin``: by
+            many, or ``rehash`` of some; ``hashes``: both are listed from then on; ``begin`` or
+            ``publish``: a publication began, or is out; ``create``: of the repository;
+            ``restore``: by `Repository.restore` or `Repository.install`; ``rebin``: by
             `Repository.rebin`.
         project: of the file, or files.
         filename: the file's own name.
@@ -199,7 +207,7 @@ class LogEntry:
             in; None while a change waits.
         snapshot: version of the snapshot in which it is published.
         timestamp: version of the timestamp, likewise.
-        files: how many files were imported.
+        files: how many files were imported, or are to be listed with both hashes.
         lost: how many entries before a ``restore`` are lost; None if nobody can tell.
     """
 
@@ -216,6 +224,31 @@ class LogEntry:
     timestamp: int | None = None
     files: int | None = None
     lost: int | None = None
+
+
+@dataclass(frozen=True)
+class Rehashed:
+    """What one step of the hash transition queued.
+
+    Args:
+        files: published files whose SHA-512 was computed.
+        projects: that they are of, and others whose documents alone lacked a SHA-512.
+        size: bytes that were read.
+        more: whether there is more to do by a later step.
+        left_out: names of files whose private copy is missing or is not the published bytes
+            (`Repository.check` says more), or whose project's document would become more than
+            clients read. Nothing of them is queued.
+        elsewhere: published files that have a SHA-256 alone and keep it: their bytes are the
+            operator's, or their name is too long to be prefixed with a SHA-512. None while there
+            is more to do.
+    """
+
+    files: int
+    projects: int
+    size: int
+    more: bool
+    left_out: tuple[str, ...]
+    elsewhere: int | None
 
 
 @dataclass(frozen=True)

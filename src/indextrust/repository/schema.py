@@ -39,8 +39,8 @@ __all__ = [
     "used",
 ]
 
-VERSION = 3
-"""Version of the tables. Another one is refused: versions 1 and 2 were never released."""
+VERSION = 4
+"""Version of the tables. Another one is refused: versions 1 to 3 were never released."""
 
 _CACHE_KIB = 1 << 16
 """Memory for pages: a publication of many files changes many, and writes none of them twice."""
@@ -90,6 +90,7 @@ targets = sa.Table(
     sa.Column("path", sa.Text, primary_key=True, unique=True),
     sa.Column("length", sa.BigInteger, nullable=False),
     sa.Column("sha256", sa.Text, nullable=False),
+    sa.Column("sha512", sa.Text),
     sqlite_with_rowid=False,
 )
 projects = sa.Table(
@@ -107,6 +108,8 @@ files = sa.Table(
     sa.Column("requires_python", sa.Text),
     sa.Column("metadata_sha256", sa.Text),
     sa.Column("yanked", sa.Text),
+    sa.Column("sha512", sa.Text),
+    sa.Column("metadata_sha512", sa.Text),
     sa.Column("elsewhere", sa.Boolean, nullable=False),  # the operator serves its bytes himself
     sqlite_with_rowid=False,
 )

@@ -11,7 +11,7 @@ import json
 import re
 from typing import Any
 
-from indextrust.distribution import SHA256_HEX
+from indextrust.distribution import SHA256_HEX, SHA512_HEX
 from indextrust.names import (
     SNAPSHOT,
     TIMESTAMP,
@@ -163,8 +163,11 @@ def _belongs(path: str, name: str, scheme: BinScheme, layout: Layout) -> bool:
 def _target(entry: Any) -> TargetFile | None:
     try:
         length, sha256 = entry["length"], entry["hashes"]["sha256"]
-    except (KeyError, TypeError):
+        sha512 = entry["hashes"].get("sha512")
+    except (KeyError, TypeError, AttributeError):
         return None
     if type(length) is not int or not isinstance(sha256, str) or not SHA256_HEX.fullmatch(sha256):
         return None
-    return TargetFile(length, sha256)
+    if sha512 is not None and not (isinstance(sha512, str) and SHA512_HEX.fullmatch(sha512)):
+        return None
+    return TargetFile(length, sha256, sha512)

@@ -30,10 +30,12 @@ from indextrust.distribution import DistributionFile
 from indextrust.errors import AlteredStateError, StoreError
 from indextrust.names import (
     BINS,
+    LONGEST_WITH_SHA512,
     ROOT,
     SNAPSHOT,
     TARGETS,
     TIMESTAMP,
+    Hashes,
     NormalizedName,
 )
 from indextrust.repository import bulk, retired, schema
@@ -98,7 +100,14 @@ class State:
 
     @classmethod
     def create(
-        cls, path: Path, scratch: Path, offline: Offline, seal: Seal, who: str, now: str
+        cls,
+        path: Path,
+        scratch: Path,
+        offline: Offline,
+        seal: Seal,
+        who: str,
+        now: str,
+        hashes: Hashes = "sha256",
     ) -> State:
         """Make the database, complete or not at all.
 
@@ -109,6 +118,7 @@ class State:
             seal: key and head of its log; the head is written.
             who: is named in the log.
             now: the time.
+            hashes: which are listed.
 
         Raises:
             StoreError: it can't be written.
@@ -125,7 +135,7 @@ class State:
                 rows = [RoleRow(name, 0, 0, 0, "", schema.NEVER)._asdict() for name in online]
                 db.execute(schema.roles.insert(), rows)
                 _adopt(db, offline)
-                Queue(engine.begin, Log(engine.begin, seal, who)).create(db, roots, now)
+                Queue(engine.begin, Log(engine.begin, seal, who)).create(db, roots, now, hashes)
             os.rename(fresh, path)
             fsync_folder(path.parent)
         except (OSError, sa.exc.SQLAlchemyError) as error:
@@ -227,17 +237,18 @@ class State:
                 found = bulk.targets_of(db, piece)
             yield from found.items()
 
-    def entries(self, names: Iterable[str]) -> Iterator[tuple[str, bytes]]:
-        """The same as the entries of each bin's file, a few bins at a time in memory."""
+    def entries(self, names: Iterable[str], *, both: bool) -> Iterator[tuple[str, bytes]]:
+        """The same as the entries of each bin's file, a few bins at a time in memory; `both`:
+        whether there may be SHA-512, which are left out otherwise."""
         for piece in bulk.pieces(names, _BINS_AT_A_TIME):
             with self._begin() as db:
-                found = bulk.entries_of(db, piece)
+                found = bulk.entries_of(db, piece, both=both)
             yield from found.items()
 
     def targets(self) -> dict[str, TargetFile]:
         """What is signed for every target path."""
         columns = schema.targets.c
-        query = sa.select(columns.path, columns.length, columns.sha256)
+        query = sa.select(columns.path, columns.length, columns.sha256, columns.sha512)
         with self._begin() as db:
             return {row.path: TargetFile(*row[1:]) for row in db.execute(query)}
 
@@ -263,6 +274,29 @@ class State:
             tables = (schema.projects, schema.files)
             counts = [db.scalar(sa.select(sa.func.count()).select_from(t)) or 0 for t in tables]
             return Counts(*counts)
+
+    def sha256_only(self) -> int:
+        """How many files have a SHA-256 alone."""
+        query = sa.select(sa.func.count()).where(schema.files.c.sha512.is_(None))
+        with self._begin() as db:
+            return db.scalar(query) or 0
+
+    def sha256_for_good(self) -> int:
+        """How many of those keep it: their bytes are elsewhere, or their names are too long."""
+        columns = schema.files.c
+        keeps = columns.elsewhere | (sa.func.length(columns.filename) > LONGEST_WITH_SHA512)
+        query = sa.select(sa.func.count()).where(columns.sha512.is_(None) & keeps)
+        with self._begin() as db:
+            return db.scalar(query) or 0
+
+    def without_sha512(self) -> Iterator[tuple[NormalizedName, str]]:
+        """Project and name of published files with a SHA-256 alone that may get a SHA-512, in
+        order; a transaction for some hundred."""
+        return bulk.without_sha512(self._begin)
+
+    def documents_without_sha512(self) -> Iterator[NormalizedName]:
+        """Projects whose documents are signed with a SHA-256 alone, likewise."""
+        return bulk.documents_without_sha512(self._begin)
 
     def bins_with_targets(self) -> Iterator[str]:
         """Names of the bins that targets are said to be in, a few at a time."""
@@ -444,6 +478,6 @@ def _adopt(db: sa.Connection, offline: Offline) -> None:
             db.execute(schema.roots.insert().values(version=version, sha256=describe(data).sha256))
     db.execute(schema.roles.delete().where(schema.roles.c.name.in_(_OFFLINE)))
     for name, role in offline.roles.items():
-        length, sha256 = describe(role.data)
-        row = RoleRow(name, role.version, role.version, length, sha256, role.expires)
+        file = describe(role.data)
+        row = RoleRow(name, role.version, role.version, file.length, file.sha256, role.expires)
         db.execute(schema.roles.insert().values(row._asdict()))

@@ -51,9 +51,10 @@ def make_status(state: State, offline: Offline, storage: FolderStorage, now: dat
     shown = [rows[name] for name in top]
     roles = tuple(map(_role, (*shown, first)))
     warnings = [text for role in roles if (text := _warning(role, now)) is not None]
-    queued, interrupted = 0, False
+    queued, interrupted, both = 0, False, False
     try:
         ledger = state.queue.ledger()
+        both = ledger.both
         queued, interrupted = state.queue.waiting(), ledger.unfinished
         if interrupted:
             warnings.append("a publication was interrupted: publish completes it")
@@ -77,6 +78,8 @@ def make_status(state: State, offline: Offline, storage: FolderStorage, now: dat
         queued,
         interrupted,
         tuple(warnings),
+        "both" if both else "sha256",
+        state.sha256_only() if both else None,
     )
 
 

@@ -62,6 +62,8 @@ __all__ = ["FolderStorage"]
 MAX_TARGET = 16_000_000_000
 """Bytes of the largest target that a client takes (`indextrust.trust.Limits.target_length`)."""
 
+_SHA512_DIGITS = 128
+
 _NO_HARD_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 
 
@@ -197,16 +199,17 @@ class FolderStorage:
         """Whether `name` is a regular file of these bytes. One of another size is not read."""
         return self._digest(name, length, length) == sha256
 
-    def has_digest(self, name: str, sha256: str) -> bool:
-        """Whether `name` is a regular file of this hash.
+    def has_digest(self, name: str, digest: str) -> bool:
+        """Whether `name` is a regular file of this hash: a SHA-256, or by its length a SHA-512.
 
         One larger than any distribution may be (`MAX_TARGET`) is not read.
         """
-        return self._digest(name, 0, MAX_TARGET) == sha256
+        algorithm = "sha512" if len(digest) == _SHA512_DIGITS else "sha256"
+        return self._digest(name, 0, MAX_TARGET, algorithm) == digest
 
-    def _digest(self, name: str, least: int, most: int) -> str | None:
-        """SHA-256 of a regular file whose size is in these bounds, also while it is read."""
-        digest, length = hashlib.sha256(), 0
+    def _digest(self, name: str, least: int, most: int, algorithm: str = "sha256") -> str | None:
+        """Hash of a regular file whose size is in these bounds, also while it is read."""
+        digest, length = hashlib.new(algorithm), 0
         try:
             with open_regular(self.public / name) as file:
                 if not least <= os.fstat(file.fileno()).st_size <= most:

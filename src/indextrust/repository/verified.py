@@ -19,12 +19,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from indextrust.distribution import SHA256_HEX
+from indextrust.distribution import SHA256_HEX, SHA512_HEX
 from indextrust.errors import MissingRoleError, ProfileError, RepositoryError, UnreachableError
 from indextrust.names import BINS, ROOT, SNAPSHOT, TARGETS, TIMESTAMP, metadata_filename
 from indextrust.repository.encode import entries_digest
 from indextrust.repository.offline import Offline, verify
-from indextrust.repository.plan import RoleFile, TargetFile, describe, utc
+from indextrust.repository.plan import RoleFile, TargetFile, utc
 from indextrust.repository.roles import SignedRoles
 from indextrust.repository.served import METADATA
 from indextrust.repository.storage import FolderStorage
@@ -101,7 +101,7 @@ class ServedSet:
         ):
             version = None if name == TIMESTAMP else role.version
             data = self._read(name, version, self._limits.ceiling)
-            found[name] = (RoleFile(role.version, *describe(data)), utc(role.expires))
+            found[name] = (RoleFile.of(role.version, data), utc(role.expires))
         return found
 
     def bins(self, names: Iterable[str]) -> Iterator[ServedBin]:
@@ -190,12 +190,16 @@ class ServedSet:
 
 
 def _bin_file(data: bytes, version: int) -> RoleFile:
-    return RoleFile(version, *describe(data), entries_digest(data, version))
+    return RoleFile.of(version, data, entries_digest(data, version))
 
 
 def _target(name: str, path: str, entry: Mapping[str, Any]) -> TargetFile:
-    if set(entry["hashes"]) != {"sha256"} or not SHA256_HEX.fullmatch(entry["hashes"]["sha256"]):
-        raise ProfileError(
-            "not the one hash of this profile", where=f"{name}: {path}", got=entry["hashes"]
-        )
-    return TargetFile(entry["length"], entry["hashes"]["sha256"])
+    hashes: Mapping[str, str] = entry["hashes"]
+    more = hashes.keys() - {"sha256"}
+    if (
+        not more <= {"sha512"}
+        or not SHA256_HEX.fullmatch(hashes.get("sha256", ""))
+        or (more and not SHA512_HEX.fullmatch(hashes["sha512"]))
+    ):
+        raise ProfileError("not the hashes of this profile", where=f"{name}: {path}", got=hashes)
+    return TargetFile(entry["length"], hashes["sha256"], hashes.get("sha512"))

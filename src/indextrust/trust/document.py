@@ -1,7 +1,7 @@
 """The project document: a verified target whose content is read strictly as well.
 
 A document is signed by an online key, and whoever steals that key writes documents. So every
-file in it must belong to the project, in one spelling, with one sha256 and a size, and its URL
+file in it must belong to the project, in one spelling, with a sha256 and a size, and its URL
 is not taken from the document at all: the target path follows from the names.
 
 Source: PEP 691 (JSON pages), PEP 700 (sizes, upload times), PEP 592 (yanks), PEP 658 and 714
@@ -96,18 +96,28 @@ def _file(project: NormalizedName, tree: Any, where: str) -> DistributionFile:
             sha256=_field(hashes, "sha256", str, f"{where}: hashes"),
             upload_time=_text(tree, "upload-time", where),
             requires_python=requires,
-            metadata_sha256=core,
+            metadata_sha256=None if core is None else core["sha256"],
             yanked=_yanked(tree, where),
+            sha512=_sha512(hashes, f"{where}: hashes"),
+            metadata_sha512=None if core is None else _sha512(core, f"{where}: core-metadata"),
         )
     except InputError as error:
         raise ProfileError("against the profile", where=where, got=str(error)) from None
 
 
-def _core_metadata(tree: Mapping[str, Any], where: str) -> str | None:
+def _core_metadata(tree: Mapping[str, Any], where: str) -> Mapping[str, Any] | None:
+    """Hashes of the core metadata, a sha256 among them; None if there are none."""
     core = tree.get("core-metadata", False)
     if core is False:
         return None
-    return str(_field(core, "sha256", str, f"{where}: core-metadata"))
+    _field(core, "sha256", str, f"{where}: core-metadata")
+    hashes: Mapping[str, Any] = core
+    return hashes
+
+
+def _sha512(hashes: Mapping[str, Any], where: str) -> str | None:
+    """The sha512 beside a sha256; what is listed will be compared."""
+    return _field(hashes, "sha512", str, where) if "sha512" in hashes else None
 
 
 def _yanked(tree: Mapping[str, Any], where: str) -> str | None:

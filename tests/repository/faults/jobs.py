@@ -30,8 +30,8 @@ class Job:
     Args:
         folder: of the scene.
         what: ``publish``, ``renew``, ``renew-all``, ``restore``, ``collect``, ``install``,
-            ``rebin``, ``create``; ``mend`` (create, install or publish, whatever is needed);
-            ``retry`` (publish, and again if that fails).
+            ``rebin``, ``create``, ``rehash`` (of one file); ``mend`` (create, install or publish,
+            whatever is needed); ``retry`` (publish, and again if that fails).
         now: the clock's time.
         patience: seconds to wait for another operation.
     """
@@ -76,6 +76,7 @@ class Job:
             "renew-all": lambda: repository.renew(timedelta(days=2)),
             "restore": repository.restore,
             "collect": repository.collect,
+            "rehash": lambda: repository.rehash(1),
         }
         return operations[self.what]()
 

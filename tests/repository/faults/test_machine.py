@@ -1,8 +1,9 @@
 """Any order of operations and accidents is one snapshot after the other, for every reader.
 
 Hypothesis makes the story up: uploads, removals and yanks are queued; publications, renewals,
-repairs and collections run undisturbed, are killed, meet a failing disk or lose power at some
-system call; a second publisher comes along; readers come by when they like. At every moment
+repairs, collections and steps of the hash transition run undisturbed, are killed, meet a failing
+disk or lose power at some system call; a second publisher comes along; readers come by when they
+like. At every moment
 
 * what is served is a complete snapshot,
 * which is that of the changes up to some publication, later than the one before or the same,
@@ -38,7 +39,7 @@ from tests.support.wheels import make_wheel
 Files = dict[str, str | bool]
 """File name to what its project's document says of a yank."""
 
-KINDS = (*["publish"] * 4, "renew-all", "renew-all", "restore", "collect", "collect")
+KINDS = (*["publish"] * 4, "renew-all", "renew-all", "restore", "collect", "collect", "rehash")
 FAULTS = [Choice("fail", errno.ENOSPC), Choice("late", errno.EIO), Choice("fail", errno.EIO)]
 CALLS = 250
 """More than most operations make: some are not reached by the accident."""
