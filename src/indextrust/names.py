@@ -34,6 +34,7 @@ __all__ = [
     "CLASSIC_BINS_LIMIT",
     "HASHES",
     "LAYOUTS",
+    "LONGEST_SERVED",
     "LONGEST_WITH_SHA512",
     "METADATA_SUFFIX",
     "REHEARSAL_FIELD",
@@ -107,8 +108,11 @@ _NORMALISED = re.compile(r"[a-z0-9](?:[a-z0-9]|-(?=[a-z0-9]))*", re.ASCII)
 _FILENAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.!+-]*", re.ASCII)
 _MAX_NAME = 200
 _LONGEST_NAME = 255
-LONGEST_WITH_SHA512 = _LONGEST_NAME - len(f"{'0' * 128}.") - len(".metadata")
-"""Characters of a distribution's file name whose names with a SHA-512 a file system takes."""
+_AROUND = len(".") + len(METADATA_SUFFIX)
+LONGEST_SERVED = _LONGEST_NAME - 64 - _AROUND
+LONGEST_WITH_SHA512 = _LONGEST_NAME - 128 - _AROUND
+"""Characters of a distribution's file name that a file system takes with a SHA-256, or a SHA-512,
+before it, and with what its core metadata has after it."""
 _MAX_TAGS = 256
 
 

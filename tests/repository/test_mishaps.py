@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 
 from indextrust.distribution import DistributionFile
-from indextrust.errors import RepositoryError, SigningError
+from indextrust.errors import DistributionError, RepositoryError, SigningError
 from indextrust.names import NormalizedName
 from indextrust.repository import Repository
 from indextrust.repository.changes import Add
 from tests.repository.place import NOW, Place, everything
 from tests.repository.test_publish import FailingSigner, client
+from tests.support.wheels import make_wheel
 
 
 def test_what_a_wrong_clock_signed_is_warned_of_and_signed_anew(place: Place) -> None:
@@ -51,6 +52,19 @@ def test_a_document_that_clients_refuse_is_never_published(place: Place) -> None
     assert state.roles() == rows
     assert state.queue.interrupted() is None
     assert state.used(file.filename) is None
+
+
+def test_a_name_too_long_to_be_served_is_refused_before_it_blocks_the_queue(
+    place: Place, tmp_path: Path
+) -> None:
+    """A target is served with its SHA-256 before its name, and its core metadata with more."""
+    longest = make_wheel(tmp_path, "demo", f"1.0+{'a' * (181 - 26)}")
+    assert len(longest.name) == 181
+    place.repository.add(longest)
+    with pytest.raises(DistributionError, match="182 characters, expected at most 181"):
+        place.repository.add(make_wheel(tmp_path, "demo", f"1.0+{'a' * (182 - 26)}"))
+    assert place.repository.publish().added == 1
+    assert place.repository.check().clean
 
 
 def test_creating_sweeps_no_folder_of_somebody_elses(place: Place, tmp_path: Path) -> None:

@@ -23,7 +23,12 @@ from packaging.version import Version
 
 from indextrust.distribution import MAX_TEXT, DistributionFile, is_plain_text
 from indextrust.errors import DistributionError, InputError
-from indextrust.names import NormalizedName, has_room_for_sha512, parse_filename
+from indextrust.names import (
+    LONGEST_SERVED,
+    NormalizedName,
+    has_room_for_sha512,
+    parse_filename,
+)
 from indextrust.repository.archives import sdist_metadata, wheel_metadata
 from indextrust.repository.disk import digests, open_regular
 from indextrust.repository.plan import describe
@@ -75,6 +80,11 @@ def read_distribution(
         project, version = parse_filename(filename)
     except InputError as error:
         raise DistributionError(str(error)) from None
+    if len(filename) > LONGEST_SERVED:
+        raise DistributionError(
+            f"{filename}: a name of {len(filename)} characters, expected at most {LONGEST_SERVED}: "
+            f"it is served with its SHA-256 before it"
+        )
     with open_regular(path) as file:
         size = os.fstat(file.fileno()).st_size
         if size > MAX_SIZE:
