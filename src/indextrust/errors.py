@@ -27,6 +27,7 @@ __all__ = [
     "BudgetExceededError",
     "CeremonyError",
     "ChangedArtifactError",
+    "CheckpointError",
     "ConflictError",
     "DistributionError",
     "EquivocationError",
@@ -159,6 +160,10 @@ class ProfileError(RefusedError):
 
 class BadFingerprintError(RefusedError):
     """A root file whose SHA-256 is not the one the person gave."""
+
+
+class CheckpointError(RefusedError):
+    """A checkpoint that is not the one whose digest the person gave, or none at all."""
 
 
 class AlarmError(RefusedError):

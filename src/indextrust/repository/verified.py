@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from indextrust.distribution import SHA256_HEX, SHA512_HEX
 from indextrust.errors import MissingRoleError, ProfileError, RepositoryError, UnreachableError
@@ -27,7 +27,6 @@ from indextrust.repository.offline import Offline, verify
 from indextrust.repository.plan import RoleFile, TargetFile, utc
 from indextrust.repository.roles import SignedRoles
 from indextrust.repository.served import METADATA
-from indextrust.repository.storage import FolderStorage
 from indextrust.trust import ABSENT, STORED, Done, Fetch, Limits, Load, Session, Trusted
 from indextrust.trust.checks import (
     in_its_bin,
@@ -39,7 +38,7 @@ from indextrust.trust.checks import (
 from indextrust.trust.keys import RoleKeys
 from indextrust.trust.metadata import FileInfo, Targets, parse
 
-__all__ = ["EVER", "ServedBin", "ServedSet"]
+__all__ = ["EVER", "Readable", "ServedBin", "ServedSet"]
 
 EVER = datetime(1970, 1, 1, tzinfo=UTC)
 """A reference time at which nothing has expired yet, for who wants to know what was signed."""
@@ -61,11 +60,18 @@ class ServedBin(NamedTuple):
     targets: dict[str, TargetFile]
 
 
+class Readable(Protocol):
+    """Where an index is read from: its public folder, a copy of that, or a server."""
+
+    def read(self, name: str, limit: int) -> bytes | None:
+        """The bytes of a file below it; None if there is none, or more than `limit` bytes."""
+
+
 class ServedSet:
     """The set that the served timestamp leads to.
 
     Args:
-        storage: the public folder.
+        storage: the public folder, or another place with the same names.
         anchor: a root file that is trusted out of band.
         now: the reference time, aware; `EVER` to leave expiry to the caller.
 
@@ -75,10 +81,11 @@ class ServedSet:
         RepositoryError: it verifies, and is no set of this profile.
     """
 
-    def __init__(self, storage: FolderStorage, anchor: bytes, now: datetime) -> None:
+    def __init__(self, storage: Readable, anchor: bytes, now: datetime) -> None:
         self._storage = storage
         self._now = now
         self._limits = Limits()
+        self._timestamp = b""
         self.trusted = self._refresh(Session(anchor, now=now))
         roots = tuple(
             self._read(ROOT, version, self._limits.root_length)
@@ -91,6 +98,18 @@ class ServedSet:
             self._read(name, self.version(name), self._limits.ceiling) for name in (TARGETS, BINS)
         ]
         self.offline: Offline = verify(SignedRoles(roots, *files), {}, None)
+
+    def metadata(self) -> dict[str, bytes]:
+        """The signed files above the bins, by name: every root, targets, bins, snapshot and
+        timestamp. Raises UnreachableError: one went missing meanwhile."""
+        found = {metadata_filename(ROOT, v): data for v, data in self.offline.roots.items()}
+        versions = {name: self.offline.roles[name].version for name in (TARGETS, BINS)}
+        versions[SNAPSHOT] = self.trusted.snapshot.version
+        for name, version in versions.items():
+            data = self._read(name, version, self._limits.ceiling)
+            found[metadata_filename(name, version)] = data
+        found[metadata_filename(TIMESTAMP)] = self._timestamp
+        return found
 
     def top(self) -> dict[str, tuple[RoleFile, str]]:
         """File and expiry of snapshot and timestamp, by role name."""
@@ -111,11 +130,22 @@ class ServedSet:
             RefusedError, UnreachableError: as for the set; those before were good.
         """
         for name in names:
-            data, role = self._role(name, self._parent)
-            in_its_bin(role, name, self._parent)
+            data, role = self._bin(name)
             targets = {path: _target(name, path, entry) for path, entry in role.targets.items()}
             file = _bin_file(data, role.version)
             yield ServedBin(name, file, utc(role.expires), targets)
+
+    def entries(self, name: str) -> Iterator[tuple[str, TargetFile | ProfileError]]:
+        """What is signed in one bin: each target path, and what clients of this profile read there.
+
+        Raises:
+            RefusedError, UnreachableError: as for the set: no client takes this bin.
+        """
+        for path, entry in self._bin(name)[1].targets.items():
+            try:
+                yield path, _target(name, path, entry)
+            except ProfileError as error:
+                yield path, error
 
     def retired(self) -> Iterator[tuple[str, RoleFile]]:
         """Bins that the snapshot lists and nothing delegates to: what a re-binning left.
@@ -151,8 +181,10 @@ class ServedSet:
             if isinstance(want, Load):
                 session.feed(ABSENT)
             elif isinstance(want, Fetch):
-                name = METADATA + want.filename
-                session.feed(self._storage.read(name, want.max_length) or ABSENT)
+                data = self._storage.read(METADATA + want.filename, want.max_length)
+                if data and want.filename == metadata_filename(TIMESTAMP):
+                    self._timestamp = data  # another one may be published meanwhile
+                session.feed(data or ABSENT)
             else:
                 session.feed(STORED)
         return want.result
@@ -162,6 +194,11 @@ class ServedSet:
         if info is None:
             raise MissingRoleError("delegated to, and not in the snapshot", where=name)
         return info
+
+    def _bin(self, name: str) -> tuple[bytes, Targets]:
+        data, role = self._role(name, self._parent)
+        in_its_bin(role, name, self._parent)
+        return data, role
 
     def _role(self, name: str, parent: Targets) -> tuple[bytes, Targets]:
         """A role that `parent` delegates to, by the checks of TUF specification 5.6."""
