@@ -1,0 +1,172 @@
+"""Who asked for what differs: the transaction log read for the projects that changed.
+
+From a project's files in the checkpoint and the changes that the log has of it since, it follows
+which files it may have now, and who asked for each. What is signed for a file is *queued* if it is
+what it was after some change of the log, word for word: its digest, its size, its yank. Everything
+else was queued by nobody, whoever signed it.
+
+A document is queued if it is the document of the files that it lists, and what it says of each of
+them is as it was or queued.
+
+What this proves is what the log proves (`indextrust.repository.log`): that a holder of the queue
+key appended the entry. ``who`` is a record, no proof. And a thief who undoes a change since the
+checkpoint makes no difference to that: `Repository.audit` compares with the state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from indextrust.distribution import DistributionFile
+from indextrust.errors import InputError
+from indextrust.names import SNAPSHOT, TIMESTAMP, NormalizedName, document_path, project_name
+from indextrust.repository.changes import Add, Remove, decode, spread
+from indextrust.repository.comparison import FileDifference, Project, Signed
+from indextrust.repository.documents import document_bytes
+from indextrust.repository.log import CHANGE, Log
+from indextrust.repository.plan import RoleFile, TargetFile, describe
+
+__all__ = ["Blame", "Queued"]
+
+
+class Queued(NamedTuple):
+    """An entry of the log that explains a difference.
+
+    Args:
+        number: of the entry.
+        time: when it was queued, ``YYYY-MM-DDTHH:MM:SSZ``.
+        who: the name in the log.
+    """
+
+    number: int
+    time: str
+    who: str
+
+
+class Blame:
+    """The log since a checkpoint.
+
+    Attributes:
+        published: the snapshot and the timestamp of the last publication.
+        reaches_back: whether the log has the publication that the checkpoint was made of; if not,
+            it was begun anew since, and does not know who asked for what before.
+
+    Args:
+        log: of the repository.
+        snapshot: that of the checkpoint.
+
+    Raises:
+        AlteredStateError: the log was altered, or lacks entries.
+    """
+
+    def __init__(self, log: Log, snapshot: RoleFile) -> None:
+        self._log = log
+        self.published: dict[str, RoleFile] = {}
+        self.reaches_back = False
+        self._since = 0
+        for end in log.ends():
+            fields = end.fields()
+            for name in (SNAPSHOT, TIMESTAMP):
+                if (file := fields[name]) is not None:
+                    self.published[name] = RoleFile(file["version"], file["length"], file["sha256"])
+            if self.published.get(SNAPSHOT) == snapshot:
+                self._since, self.reaches_back = fields["upto"], True
+        for _ in log.verified(since=self._since):
+            pass
+
+    def of(
+        self, before: Project | None, found: Iterable[FileDifference], now: Project | None
+    ) -> list[Queued | None]:
+        """Who queued each of the differences of one project.
+
+        Args:
+            before: the project in the checkpoint; None if it is not there.
+            found: its differences.
+            now: the project as it is served; None if it is not.
+
+        Returns:
+            For each difference the entry that explains it; None: nobody queued it.
+
+        Raises:
+            AlteredStateError: an entry was altered meanwhile.
+        """
+        found = list(found)
+        try:
+            name = project_name(found[0].project)
+        except InputError:  # no project of ours was ever called that
+            return [None] * len(found)
+        states = self._states(name, {} if before is None else before.files)
+        queued = [_explained(each, states) for each in found]
+        relisted = [each for each in found if each.relisted]
+        listed = [_explained(each, states, listed=True) for each in relisted]
+        known = [each for each in listed if each is not None]
+        for number, each in enumerate(found):
+            if each.path == document_path(name) and known == listed and _remade(name, now):
+                queued[number] = max(known, default=None)
+        return queued
+
+    def _states(
+        self, project: NormalizedName, files: Mapping[str, DistributionFile]
+    ) -> dict[str, list[tuple[Queued, DistributionFile | None]]]:
+        """What each file was after each change of it, in order; None: removed."""
+        states: dict[str, list[tuple[Queued, DistributionFile | None]]] = {}
+        current: dict[str, DistributionFile | None] = dict(files)
+        for entry in self._log.of_projects([project], since=self._since):
+            if entry.kind != CHANGE:
+                continue
+            queued = Queued(entry.number, entry.time, entry.who)
+            for change in spread(decode(entry.body)):
+                present = current.get(change.filename)
+                after: DistributionFile | None
+                if isinstance(change, Add):
+                    after = present or change.file
+                elif isinstance(change, Remove) or present is None:
+                    after = None
+                else:
+                    after = present.with_yank(change.reason)
+                current[change.filename] = after
+                states.setdefault(change.filename, []).append((queued, after))
+        return states
+
+
+def _explained(
+    found: FileDifference,
+    states: Mapping[str, list[tuple[Queued, DistributionFile | None]]],
+    *,
+    listed: bool = False,
+) -> Queued | None:
+    """The last change after which the file was what it is now; `listed`: in the document."""
+    filename = found.path.rpartition("/")[2]
+    core = filename.endswith(".metadata")  # no distribution file does
+    for queued, file in reversed(states.get(filename.removesuffix(".metadata"), [])):
+        now = found.now
+        if listed and now is not None:
+            now = None if now.listing is None else Signed(None, now.listing)
+        if _agrees(now, file, core):
+            return queued
+    return None
+
+
+def _agrees(now: Signed | None, file: DistributionFile | None, core: bool) -> bool:
+    """Whether what is signed is what a file, or its core metadata, should be."""
+    if file is None or (core and file.metadata_sha256 is None):
+        return now is None
+    if now is None or now.listing is None:
+        return False
+    listing = dict(now.listing)
+    if core:
+        good = listing == {"sha256": file.metadata_sha256}
+        return good and (now.target is None or now.target.sha256 == file.metadata_sha256)
+    return now == Signed.of(file, now.target) and now.target in (
+        None,
+        TargetFile(file.size, file.sha256),
+    )
+
+
+def _remade(name: NormalizedName, now: Project | None) -> bool:
+    """Whether the served document is the one that its files give."""
+    if now is None:
+        return False
+    target = now.targets.get(document_path(name))
+    return target == describe(document_bytes(name, now.files.values()))
