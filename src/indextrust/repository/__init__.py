@@ -1,7 +1,8 @@
 """The operator's side: what is in the index, signed and published as static files.
 
 * `Repository`: create, add, import, remove, yank, publish, renew, install, restore, collect,
-  rehash, rebuild, check, audit, status;
+  rehash, rebuild, check, checkpoint, audit, refill, status;
+* `Checkpoint`, `read_checkpoint`: what was known to be good, by its digest;
 * `SignedRoles`: what a ceremony hands over;
 * `read_distribution`: what a wheel or sdist says of itself;
 * `Published`, `Imported`, `Collected`, `Rehashed`, `Rebuilt`, `Checked`, `Difference`, `Status`,
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from indextrust.errors import MissingExtraError
 from indextrust.repository.audit import Audit
+from indextrust.repository.checkpoint import Checkpoint, read_checkpoint
 from indextrust.repository.inspect import read_distribution
 from indextrust.repository.plan import TargetFile
 from indextrust.repository.results import (
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Audit",
     "Checked",
+    "Checkpoint",
     "Collected",
     "Difference",
     "Imported",
@@ -51,6 +54,7 @@ __all__ = [
     "SignedRoles",
     "Status",
     "TargetFile",
+    "read_checkpoint",
     "read_distribution",
 ]
 

@@ -1,9 +1,9 @@
-"""What is different: two sets of targets compared. PURE.
+"""What is different: the targets in the state, and those that are served. PURE.
 
-The question after a compromise is not whether the served metadata verifies (a thief with the
-online key signs well), but whether it says what the operator published. Both sides of the
-comparison are plain mappings from target path to length and digest, so one of them can come
-from a checkpoint that was kept off the server.
+The quick question before and after an operation: do the served bins say what the state says? Both
+sides are plain mappings from target path to length and digest. Neither is verified; after a
+compromise the question is another one, and the answer comes from a checkpoint
+(`indextrust.repository.audited`).
 
 It is metadata that is compared: what is *signed* for each target. The files themselves are not
 read here; a client refuses one whose bytes were altered, and `Repository.restore` hashes them all.
@@ -11,16 +11,12 @@ read here; a client refuses one whose bytes were altered, and `Repository.restor
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from indextrust.canonical import canonical
-from indextrust.errors import InputError
 from indextrust.repository.plan import TargetFile
 
-__all__ = ["Audit", "checkpoint", "compare", "read_checkpoint"]
+__all__ = ["Audit", "compare"]
 
 
 @dataclass(frozen=True)
@@ -47,66 +43,12 @@ class Audit:
 
 
 def compare(
-    good: Mapping[str, TargetFile],
-    served: Mapping[str, TargetFile],
-    faults: tuple[str, ...] = (),
-    *,
-    older: bool = False,
+    good: Mapping[str, TargetFile], served: Mapping[str, TargetFile], faults: tuple[str, ...] = ()
 ) -> Audit:
-    """Compare what is served with what is known to be good.
-
-    Args:
-        good: target path to what should be signed.
-        served: what is.
-        faults: parts that could not be read.
-        older: whether `good` was recorded some time ago: a SHA-512 may have come since.
-    """
-    if older:
-        served = {path: _as_far(target, good.get(path)) for path, target in served.items()}
+    """Compare what is served with what should be."""
     return Audit(
         tuple(sorted(served.keys() - good.keys())),
         tuple(sorted(p for p in good.keys() & served.keys() if good[p] != served[p])),
         tuple(sorted(good.keys() - served.keys())),
         faults,
     )
-
-
-def _as_far(served: TargetFile, good: TargetFile | None) -> TargetFile:
-    """A target as far as it was recorded: without a SHA-512 that was not listed then."""
-    return served._replace(sha512=None) if good is not None and good.sha512 is None else served
-
-
-def checkpoint(targets: Mapping[str, TargetFile], taken: str) -> dict[str, Any]:
-    """A record of `targets` to keep somewhere else, as a JSON tree.
-
-    Args:
-        targets: target path to length and digest.
-        taken: when, as text.
-
-    Returns:
-        ``{"targets": {path: {"length": …, "sha256": …}}, "taken": …, "digest": …}``, the digest
-        being the SHA-256 of the canonical JSON of ``targets``: short enough to read out loud,
-        it is what has to be kept off the server.
-    """
-    tree = {path: {"length": t.length, **t.hashes} for path, t in targets.items()}
-    return {"digest": _digest(tree), "taken": taken, "targets": tree}
-
-
-def read_checkpoint(record: Mapping[str, Any]) -> dict[str, TargetFile]:
-    """The targets in a checkpoint.
-
-    Raises:
-        InputError: not a checkpoint, or not the one its digest was taken of.
-    """
-    try:
-        tree = record["targets"]
-        targets = {path: TargetFile(**target) for path, target in tree.items()}
-        if record["digest"] == _digest(tree):
-            return targets
-    except (KeyError, TypeError, ValueError, AttributeError):
-        raise InputError("expected a checkpoint: taken, digest, targets") from None
-    raise InputError("the checkpoint was altered: its targets do not have its digest")
-
-
-def _digest(tree: Mapping[str, Any]) -> str:
-    return hashlib.sha256(canonical(tree)).hexdigest()

@@ -156,15 +156,19 @@ class Opened:
         done = Publisher(*parts, *others).publish(pending, due)
         return replace(done, warnings=clock_warnings(ledger, now))
 
+    def _incident(self) -> str:
+        """A name for a folder in the quarantine."""
+        when = utc(self._clock()).replace("-", "").replace(":", "")
+        return f"{when}-{secrets.token_hex(4)}"
+
     def _start_over(self, offline: Offline | None, online: Signer) -> Published:
         """Number above everything served, repair the public folder, sign everything."""
         now = utc(self._clock())
         lost = self._state.start_over(highest_versions(self._storage), offline, now)
         self._warm.listed = self._warm.known = None
         self._online = online
-        when = now.replace("-", "").replace(":", "")
-        incident = f"{when}-{secrets.token_hex(4)}"
-        repair = Repair(self._state, self._storage, self._objects, self._offline(None), incident)
+        parts = (self._state, self._storage, self._objects, self._offline(None))
+        repair = Repair(*parts, self._incident())
         repaired = repair.run()
         published = self._publish(self._begun(), timedelta(0))
         return replace(published, repaired=repaired, lost=lost)

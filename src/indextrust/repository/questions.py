@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from indextrust.distribution import DistributionFile
-from indextrust.errors import AlteredStateError, RepositoryError, StoreError
+from indextrust.errors import AlteredStateError, InputError, RepositoryError, StoreError
 from indextrust.names import NormalizedName, project_name
-from indextrust.repository import audit
+from indextrust.repository import audit, audited
+from indextrust.repository.audited import Audited
 from indextrust.repository.care import exposed_keys, with_uses
 from indextrust.repository.check import Check
+from indextrust.repository.checkpoint import Checkpoint
+from indextrust.repository.checkpoint_make import Made, Progress, make_checkpoint, silent
 from indextrust.repository.history import history
+from indextrust.repository.log import Log
 from indextrust.repository.opened import Opened
-from indextrust.repository.plan import TargetFile, utc
+from indextrust.repository.plan import TargetFile
 from indextrust.repository.results import Checked, Difference, LogEntry, Status
 from indextrust.repository.status import make_status
+from indextrust.repository.stored import Stored, check_stored, expected_files
 
 __all__ = ["Questions"]
 
@@ -95,24 +99,82 @@ class Questions(Opened):
             raise RepositoryError(f"{self.public}: {'; '.join(faults[:5])}")
         return targets
 
-    def checkpoint(self) -> dict[str, Any]:
-        """A record of the published targets, as a JSON tree, to be kept off the server."""
-        return audit.checkpoint(self.expected_targets(), utc(self._clock()))
-
-    def audit(self, checkpoint: Mapping[str, Any] | None = None) -> audit.Audit:
-        """Compare the metadata that is served with what should be.
+    def audit(self) -> audit.Audit:
+        """Compare the metadata that is served with the state.
 
         What is signed for each target is compared, and no target is read: files that were altered
-        or are missing are found by clients, and by `restore`, which hashes them all.
+        or are missing are found by clients, by `check_stored`, and by `restore`, which hashes them all.
+        After a compromise the state proves nothing: see `audit_since`.
+        """
+        return audit.compare(self.expected_targets(), *self._served())
+
+    def checkpoint(self, root: bytes, path: Path, *, progress: Progress = silent) -> Made:
+        """Make a checkpoint of what is served, to be kept off the server. Reads no database.
 
         Args:
-            checkpoint: what is known to be good; None for the state.
+            root: a root file of this index that is trusted, best the first one.
+            path: the file to be made, or the folder for it.
+            progress: is told of every project.
 
         Raises:
-            InputError: not a checkpoint, or one that was altered.
+            RefusedError, UnreachableError, StoreError: as `make_checkpoint`.
         """
-        good = self.expected_targets() if checkpoint is None else audit.read_checkpoint(checkpoint)
-        return audit.compare(good, *self._served(), older=checkpoint is not None)
+        return make_checkpoint(self._storage, root, path, self._clock(), progress)
+
+    @property
+    def transaction_log(self) -> Log:
+        """The log itself, for an audit."""
+        return self._state.queue.log
+
+    def audit_since(self, good: Checkpoint, *, progress: Progress = silent) -> Audited:
+        """Compare what is served with a checkpoint, and say who queued what differs.
+
+        Args:
+            good: opened with the digest that a person gave.
+            progress: is told of every project.
+
+        Raises:
+            CheckpointError, StoreError: as `audited.audit`.
+        """
+        return audited.audit(good, self._storage, self.transaction_log, self._clock(), progress)
+
+    def check_stored(
+        self,
+        good: Checkpoint,
+        found: Audited,
+        *,
+        sample: int | None = None,
+        progress: Progress = silent,
+    ) -> Stored:
+        """Hash the stored files again, public and private, and compare.
+
+        Args:
+            good: the checkpoint.
+            found: what `audit_since` found.
+            sample: how many files, chosen at random; None for all.
+            progress: is told of every file.
+
+        Raises:
+            CheckpointError: a part of the checkpoint was altered.
+        """
+        return check_stored(
+            lambda: expected_files(good, found),
+            good.layout,
+            self.public,
+            self._objects.path,
+            elsewhere=self._is_elsewhere,
+            sample=sample,
+            progress=progress,
+        )
+
+    def _is_elsewhere(self, path: str) -> bool:
+        """Whether the state says that the operator serves a file himself."""
+        _, project, filename = path.split("/")
+        try:
+            there = self._state.elsewhere(project_name(project))
+        except (InputError, StoreError):
+            return False
+        return filename.removesuffix(".metadata") in there
 
     def check(self) -> Checked:
         """Compare state, signed metadata, logs and stored files, and change nothing.

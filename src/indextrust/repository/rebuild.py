@@ -20,7 +20,7 @@ are made beside the old ones, which are kept in the quarantine, and put in their
 is killed in between rebuilds again.
 
 What it can't know: whether somebody put an older set back, or signed one with a stolen key.
-Compare with a checkpoint (`Repository.audit`) before the next publication.
+Compare with a checkpoint (`Repository.audit_since`) before the next publication.
 
 Source: PEP 458, "Auditing Snapshots" and "Key Compromise Analysis" (recovery).
 """

@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from pathlib import Path
 
@@ -40,6 +40,7 @@ from indextrust.names import (
     project_name,
 )
 from indextrust.repository.changes import Remove, Yank, yank_reason
+from indextrust.repository.checkpoint import Checkpoint
 from indextrust.repository.collect import Collector
 from indextrust.repository.disk import storing, sweep
 from indextrust.repository.expiry import AHEAD
@@ -47,6 +48,7 @@ from indextrust.repository.imports import Importer, Progress
 from indextrust.repository.intake import Intake
 from indextrust.repository.lock import locked
 from indextrust.repository.log import author
+from indextrust.repository.mirrors import Mirror
 from indextrust.repository.objects import ObjectStore
 from indextrust.repository.offline import (
     check_online_key,
@@ -62,6 +64,7 @@ from indextrust.repository.queue import Pending
 from indextrust.repository.rebin import begin
 from indextrust.repository.rebuild import rebuild
 from indextrust.repository.rehash import STEP, Rehasher
+from indextrust.repository.refill import Refill, Refilled
 from indextrust.repository.results import (
     Collected,
     Imported,
@@ -73,6 +76,7 @@ from indextrust.repository.roles import SignedRoles
 from indextrust.repository.schema import Database
 from indextrust.repository.seal import Seal, key_place, make_key, read_key
 from indextrust.repository.state import State
+from indextrust.repository.stored import Damage
 
 __all__ = ["Repository", "utc_now"]
 
@@ -425,6 +429,24 @@ class Repository(Questions):
         """
         with self._locked():
             return self._start_over(None, self._signer())
+
+    def refill(
+        self, good: Checkpoint, damages: Iterable[Damage], *, mirror: Mirror | None = None
+    ) -> Refilled:
+        """Put damaged files back by their hash. Nothing is signed, and no version changes.
+
+        Args:
+            good: the checkpoint that they were found damaged by.
+            damages: what `check_stored` found.
+            mirror: where bytes may come from that are nowhere here; believed for their hash alone.
+
+        Raises:
+            StoreError: the disk refused; call it again.
+        """
+        incident = self._incident()
+        with self._locked():
+            parts = (self._storage, self._objects, self.folder / INCOMING, good.layout)
+            return Refill(good, *parts, mirror, incident).run(damages)
 
     def collect(self) -> Collected:
         """Remove what was superseded an hour ago or earlier, and no client can ask for any more.

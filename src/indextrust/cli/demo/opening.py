@@ -49,9 +49,10 @@ def publication(stage: Stage) -> tuple[str, bool]:
     repository = Repository.open(stage.repository, online=stage.signer(ONLINE))
     repository.add(*files)
     published = repository.publish()
-    stage.remember_good(repository.checkpoint())
+    stage.remember_good(repository)
     sdists = [file.name for file in files if not file.name.endswith(".whl")]
-    targets = stage.good()["targets"]
+    with stage.good() as good:
+        targets = dict(good.entries())
     observed = (
         f"{len(files)} distributions ({', '.join(sdists)} an sdist), {len(targets)} targets, "
         f"snapshot {published.snapshot_version}; served at {stage.cdn.url}"

@@ -23,23 +23,25 @@ def recovery(stage: Stage) -> tuple[str, bool]:
     from indextrust.repository import Repository
 
     repository = Repository.open(stage.repository)
-    found = repository.audit(stage.good())
-    exact = found.changed == stage.stolen_paths and not (
-        found.added or found.removed or found.faults
-    )
+    with stage.good() as good:
+        found = repository.audit_since(good)
+    listed = tuple(sorted(finding.difference.path for finding in found.findings))
+    exact = listed == stage.stolen_paths and found.counts == {"changed": len(listed)}
+    exact = exact and found.unqueued == found.count and not found.faults
     online = stage.new_key(NEW_ONLINE)
     current = repository.signed_roles()  # the private copies: the public folder was the thief's
     keyholders = [stage.signer(name) for name in KEYHOLDERS[:THRESHOLD]]
     roles = rotate(current, keyholders, online.public_key, now=stage.now)
     published = repository.install(roles, online)
-    after = Repository.open(stage.repository).audit(stage.good())
+    with stage.good() as good:
+        after = Repository.open(stage.repository).audit_since(good)
     filename, sha256 = stage.flask()
     wheel = stage.public / file_path(project_name("flask"), filename)
     restored = hashlib.sha256(wheel.read_bytes()).hexdigest() == sha256
     root = json.loads(roles.root[-1])["signed"]
     observed = (
-        f"against the checkpoint of act 2, changed: {', '.join(found.changed) or 'nothing'}; "
-        f"added: {len(found.added)}, removed: {len(found.removed)}\n"
+        f"against the checkpoint of act 2, changed: {', '.join(listed) or 'nothing'}; "
+        f"queued by nobody: {found.unqueued}\n"
         f"root v{root['version']} signed by {' and '.join(KEYHOLDERS[:THRESHOLD])}; a new online "
         f"key\n"
         f"snapshot {published.snapshot_version} published; compared again: "

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import functools
-import json
 import secrets
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from indextrust.cli.demo.people import Environment, Person
 from indextrust.cli.genesis import ONLINE, fingerprint, key_path
@@ -17,6 +15,8 @@ from indextrust.testing import TamperingServer
 
 if TYPE_CHECKING:
     from securesystemslib.signer import CryptoSigner
+
+    from indextrust.repository import Checkpoint, Repository
 
 __all__ = ["KEYHOLDERS", "LAST_WEEK", "NEW_ONLINE", "THRESHOLD", "Act", "Stage"]
 
@@ -87,7 +87,7 @@ class Stage:
     @property
     def checkpoint(self) -> Path:
         """The last known good snapshot, kept where the server is not."""
-        return self.folder / "kept-elsewhere" / "checkpoint.json"
+        return self.folder / "kept-elsewhere" / "good.checkpoint"
 
     @property
     def last_week(self) -> Path:
@@ -119,23 +119,24 @@ class Stage:
             self._people[name] = person
         return self._people[name]
 
-    def remember_good(self, checkpoint: Mapping[str, Any]) -> None:
-        """Keep a record of what is published now as the last known good."""
-        self.checkpoint.write_text(json.dumps(checkpoint, indent=1))
+    def remember_good(self, repository: Repository) -> None:
+        """Keep a checkpoint of what is published now as the last known good, and its digest."""
+        root = (self.last_week / "1.root.json").read_bytes()
+        made = repository.checkpoint(root, self.checkpoint)
+        self.checkpoint.with_name("digest.txt").write_text(made.digest)
 
-    def good(self) -> dict[str, Any]:
-        """The last known good checkpoint: target paths with length and sha256, and a digest."""
-        record: dict[str, Any] = json.loads(self.checkpoint.read_bytes())
-        return record
+    def good(self) -> Checkpoint:
+        """The last known good checkpoint, by the digest that was written down."""
+        from indextrust.repository import read_checkpoint
+
+        return read_checkpoint(self.checkpoint, self.checkpoint.with_name("digest.txt").read_text())
 
     def flask(self) -> tuple[str, str]:
         """The honest flask wheel's file name, and its SHA-256."""
-        prefix = "files/flask/"
-        return next(
-            (path.removeprefix(prefix), target["sha256"])
-            for path, target in self.good()["targets"].items()
-            if path.startswith(prefix) and path.endswith(".whl")
-        )
+        with self.good() as good:
+            project = good.project("flask")
+            files = [] if project is None else list(project.files.values())
+        return next((f.filename, f.sha256) for f in files if f.filename.endswith(".whl"))
 
     def passphrase(self, name: str) -> str:
         """What key `name` is encrypted with, made up for this demo."""
