@@ -8,6 +8,7 @@
 #   make bench-repository
 #                    what publishing costs beside python-tuf's Metadata API, in one run
 #   make bench-pypi  importing and publishing at PyPI's size (hours, 60 GB: SCALE=100 divides both)
+#   make bench-audit a checkpoint and an audit of a million files (10 GB: SCALE=10 for a tenth)
 #   make conformance SUITE=path/to/tuf-conformance
 #                    the public TUF client conformance suite, from a checkout of yours
 #   make system      Debian packages that some targets need (root, or the names to install)
@@ -18,6 +19,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 SUITE ?=
 PYPI_FOLDER ?= /var/tmp/indextrust-pypi
+AUDIT_FOLDER ?= /var/tmp/indextrust-audit
 SCALE ?= 1
 SUITE_VENV := $(VENV)/suite
 
@@ -26,7 +28,7 @@ SYSTEM := faketime=faketime
 TEST_SYSTEM := softhsm2-util=softhsm2
 LONG_SYSTEM := node=nodejs npm=npm
 
-.PHONY: demo test test-long bench-client bench-repository bench-pypi check conformance system clean
+.PHONY: demo test test-long bench-client bench-repository bench-pypi bench-audit check conformance system clean
 
 demo: $(VENV)/.cli
 	$(BIN)/indextrust demo
@@ -47,6 +49,9 @@ bench-repository: $(VENV)/.dev
 
 bench-pypi: $(VENV)/.dev
 	$(BIN)/python benchmarks/pypi.py --folder "$(PYPI_FOLDER)" --scale $(SCALE)
+
+bench-audit: $(VENV)/.dev
+	$(BIN)/python benchmarks/audit.py --folder "$(AUDIT_FOLDER)" --scale $(SCALE)
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .

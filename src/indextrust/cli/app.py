@@ -12,6 +12,7 @@ import sys
 import click
 
 from indextrust.cli import (
+    auditing,
     ceremony,
     installing,
     maintaining,
@@ -39,6 +40,7 @@ def main() -> None:
 for _command in (
     *operating.COMMANDS,
     *maintaining.COMMANDS,
+    *auditing.COMMANDS,
     ceremony.ceremony,
     taking.install,
     planning.plan,

@@ -7,7 +7,6 @@ network. What is interrupted leaves the event's file as it was.
 from __future__ import annotations
 
 import platform
-import secrets
 import sys
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import PackageNotFoundError, version
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from indextrust.cli.consent import typed_groups
 from indextrust.cli.options import FOLDER, by_option, common, output
 from indextrust.cli.passphrases import Passphrases, passphrase_option
 from indextrust.cli.runbook import (
@@ -35,10 +35,6 @@ if TYPE_CHECKING:
     from indextrust.ceremony.keyholders import Keyholder
 
 __all__ = ["ceremony"]
-
-_GROUPS = 3
-"""Groups of the digest that a keyholder types to agree. Which ones, nobody knows before: whoever
-proposes can make two events whose digests begin alike, in seconds."""
 
 _event = click.argument("event", type=FOLDER)
 
@@ -229,15 +225,11 @@ def _consent(judged: Judged, who: str, digest: str | None) -> None:
         return
     if not sys.stdin.isatty():
         raise CeremonyError("not signed: give --digest, or run this at a terminal to agree")
-    groups = spoken(expected).split()
-    picked = sorted(secrets.SystemRandom().sample(range(len(groups)), _GROUPS))
-    *first, last = (str(number + 1) for number in picked)
-    text = (
-        f"To sign as {who}, type the groups {', '.join(first)} and {last} of the digest, as the "
-        f"others read them; anything else stops"
+    question = (
+        f"To sign as {who}, type the groups {{groups}} of the digest, as the others read them; "
+        f"anything else stops"
     )
-    typed: str = click.prompt(text, err=True, default="", show_default=False)
-    if "".join(typed.split()).lower() != "".join(groups[number] for number in picked):
+    if not typed_groups(spoken(expected), question):
         raise CeremonyError("not signed: these are not the groups of this event's digest")
 
 

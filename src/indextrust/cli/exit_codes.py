@@ -12,6 +12,8 @@ from indextrust import errors
 
 __all__ = [
     "AFFECTED",
+    "AUDIT_ALARM",
+    "AUDIT_QUEUED",
     "BUG",
     "DEMO_FAILED",
     "INTERRUPTED",
@@ -25,6 +27,8 @@ __all__ = [
 BUG = 1
 USAGE = 2
 DEMO_FAILED = 3
+AUDIT_QUEUED = 50
+AUDIT_ALARM = 51
 REFUSED_IN_RUN = 90
 AFFECTED = 91
 INTERRUPTED = 130
@@ -77,6 +81,12 @@ TABLE: tuple[ExitCode, ...] = (
     ExitCode(31, "A key file that is missing, or not what it should be.", errors.KeyFileError),
     ExitCode(32, "A wrong passphrase, or none.", errors.PassphraseError),
     ExitCode(40, "Packages of an extra are not installed; it is named.", errors.MissingExtraError),
+    ExitCode(AUDIT_QUEUED, "`audit`: there are differences, and all of them were queued."),
+    ExitCode(
+        AUDIT_ALARM,
+        "`audit`: something differs that nobody queued, or that can't be read. `checkpoint "
+        "compare`: the two differ. `repair`: not all could be restored.",
+    ),
     ExitCode(
         REFUSED_IN_RUN,
         "`indextrust run`: something was refused, or an alarm was raised, while the child ran, "
