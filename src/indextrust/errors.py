@@ -32,6 +32,7 @@ __all__ = [
     "DistributionError",
     "EquivocationError",
     "ExpiredError",
+    "FrozenError",
     "HashMismatchError",
     "IndextrustError",
     "InputError",
@@ -283,6 +284,10 @@ class AlteredStateError(RepositoryError):
 
     Or it lacks what was written: it is an older copy. The message names the entry or the role.
     """
+
+
+class FrozenError(RepositoryError):
+    """The repository is frozen: a person said that nothing is to be signed."""
 
 
 class DistributionError(RepositoryError):

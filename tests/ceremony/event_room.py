@@ -16,6 +16,7 @@ from indextrust.ceremony.gather import add_signature
 from indextrust.ceremony.judge import judge
 from indextrust.ceremony.keyholders import Keyholder, KeyRole, Profile
 from indextrust.ceremony.proposal import Change, propose_genesis, propose_next
+from indextrust.incidents import Incident
 from indextrust.repository.public_keys import keyholder_of
 
 NOW = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
@@ -57,7 +58,12 @@ def server(*, rehearsal: bool = False) -> Person:
 
 
 def genesis_of(
-    people: Sequence[Person], threshold: int, online: Person, *, rehearsal: bool = False
+    people: Sequence[Person],
+    threshold: int,
+    online: Person,
+    *,
+    rehearsal: bool = False,
+    incidents: Sequence[Incident] = (),
 ) -> Event:
     return propose_genesis(
         [one.holder for one in people],
@@ -68,6 +74,7 @@ def genesis_of(
         profile=Profile.PORTABLE,
         proposed=PROPOSED,
         rehearsal=rehearsal,
+        incidents=incidents,
     )
 
 

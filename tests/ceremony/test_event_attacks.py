@@ -413,7 +413,7 @@ def test_a_rehearsal_without_its_mark_is_refused() -> None:
         (b'{"format": 1}', "'format' is not"),
         (b"[" * 100_000, "nested at most 16 deep, got 100000"),
         (b'{"a":' * 5_000 + b"1" + b"}" * 5_000, "nested at most 16 deep"),
-        (b" " * (MAX_BYTES + 1), "at most 4194304 bytes"),
+        (b" " * (MAX_BYTES + 1), "at most 16777216 bytes"),
         (b"9" * 10_000, "in JSON"),
         (b'{"format":"indextrust-signing-event","version":1.0}', "no such number: 1.0"),
         (b'{"format":"indextrust-signing-event","version":NaN}', "no such number: NaN"),

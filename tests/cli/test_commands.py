@@ -44,11 +44,13 @@ def test_all_the_commands_are_there() -> None:
         *("collect", "check", "rehash", "rebuild", "audit", "repair"),
         *("checkpoint make", "checkpoint list", "checkpoint verify", "checkpoint export"),
         "checkpoint compare",
+        *("freeze", "thaw", "restore"),
         *("trust add", "trust list", "trust reset", "trust acknowledge"),
         *("trust policy", "trust reset-clock"),
         *("ceremony propose", "ceremony show", "ceremony sign", "ceremony merge"),
         *("ceremony status", "ceremony verify", "ceremony finish", "ceremony runbook"),
         "install",
+        *("recover plan", "recover start", "recover next", "recover status"),
         *("key generate", "key import", "key show", "key export"),
         *("run", "get", "verify", "scan"),
     }

@@ -33,7 +33,9 @@ class Forger:
     def __init__(self, public: Path, online: CryptoSigner, now: datetime) -> None:
         self.public = public
         self._expires = now + timedelta(days=1)
-        root = Metadata[Root].from_file(str(public / "metadata" / "1.root.json")).signed
+        roots = (public / "metadata").glob("*.root.json")
+        latest = max(roots, key=lambda path: int(path.name.partition(".")[0]))
+        root = Metadata[Root].from_file(str(latest)).signed
         key = root.keys[root.roles["timestamp"].keyids[0]]
         self._signer = CryptoSigner(online._private_key, cast(Any, key))
 

@@ -61,6 +61,10 @@ def a_target_of_its_own(root: Root, targets: Targets, bins: Targets) -> None:
     targets.targets["files/x/x"] = TargetFile.from_data("files/x/x", b"x")
 
 
+def a_target_of_bins(root: Root, targets: Targets, bins: Targets) -> None:
+    bins.targets["files/x/x"] = TargetFile.from_data("files/x/x", b"x")
+
+
 def bins_not_terminating(root: Root, targets: Targets, bins: Targets) -> None:
     assert targets.delegations is not None
     assert targets.delegations.roles is not None
@@ -101,7 +105,8 @@ def expired_bins(root: Root, targets: Targets, bins: Targets) -> None:
         (no_consistent_snapshot, "expected consistent_snapshot to be true"),
         (other_timestamp_key, "'timestamp': expected one signature by the key of the bins"),
         (two_timestamp_signatures, "'timestamp'"),
-        (a_target_of_its_own, "must list no target of their own"),
+        (a_target_of_its_own, "it lists 'files/x/x', and no such record is there"),
+        (a_target_of_bins, "'bins' must list no target of its own"),
         (bins_not_terminating, "expected a terminating delegation"),
         (other_paths, "expected a terminating delegation"),
         (no_bins, "expected delegations to bins in the profile's form"),

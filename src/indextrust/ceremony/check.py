@@ -13,7 +13,7 @@ Sources: TUF specification 5.3 (root chain), 5.6 (targets), 6.1 (key management)
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -22,6 +22,7 @@ from tuf.api.exceptions import RepositoryError as TufError
 from tuf.api.metadata import Metadata, Root, Targets
 from tuf.api.serialization import DeserializationError, SerializationError
 
+from indextrust.ceremony.incidents import check_kept, check_listed
 from indextrust.ceremony.root import check_keys, material
 from indextrust.errors import CeremonyError, InputError, RepositoryError
 from indextrust.names import (
@@ -155,10 +156,13 @@ def check_event(roles: SignedRoles, current: SignedRoles | None, *, now: datetim
         CeremonyError: the chain does not verify from `current` on; a version that isn't the
             next one; something expired; another layout than before, or none; keys that a root
             must not list; a replaced online key or a used one-time key that is still listed; a
-            key that a root in `current` once listed and a later one did not.
+            key that a root in `current` once listed and a later one did not; targets that list
+            other incident records than come along, or lost one.
     """
     chain = roles if current is None else _joined(current, roles)
-    check_content(read_roles(chain), current, now=now, roots=len(roles.root))
+    new = read_roles(chain)
+    check_listed(new.targets, roles.incidents)
+    check_content(new, current, now=now, roots=len(roles.root))
 
 
 def check_content(
@@ -197,6 +201,7 @@ def check_content(
     if current is not None and old is not None:
         if layout != old.layout:
             raise CeremonyError(f"expected the layout {old.layout!r} as before, got {layout!r}")
+        check_kept(old.targets, new.targets)
         _check_replaced(old, new)
         _check_returned(current, new)
 
@@ -239,9 +244,7 @@ def _check_returned(current: SignedRoles, new: OfflineRoles) -> None:
 
 def _joined(current: SignedRoles, roles: SignedRoles) -> SignedRoles:
     """The new roles, with the root that clients trust by now in front of the new roots."""
-    return SignedRoles(
-        root=(*current.root[-1:], *roles.root), targets=roles.targets, bins=roles.bins
-    )
+    return replace(roles, root=(*current.root[-1:], *roles.root))
 
 
 def _next_root(previous: Metadata[Root] | None, data: bytes) -> Metadata[Root]:

@@ -35,8 +35,9 @@ from indextrust.repository.roles import SignedRoles
 
 __all__ = ["MAX_BYTES", "Event", "Proposed", "RootSignature", "decode", "encode"]
 
-MAX_BYTES = 4_194_304
-"""The largest event. A root is some kB, bins of path-hash prefixes some 41 kB."""
+MAX_BYTES = 16_777_216
+"""The largest event. A root is some kB, bins of path-hash prefixes some 41 kB; incident records
+some 300 bytes for each file in them."""
 
 _FORMAT, _VERSION = "indextrust-signing-event", 1
 _MAX_DEPTH = 16
@@ -86,10 +87,11 @@ class Event:
         profile: which clients must be able to verify what it makes: ``portable`` or ``hsm``
             (`indextrust.ceremony.keyholders.Profile`).
         proposed: by whom, and when.
-        before: the roles in force; None at genesis.
+        before: the roles in force; None at genesis. Their incident records are in `incidents`.
         root: the ``signed`` part of the proposed root.
         targets: its targets, signed.
         bins: its bins, signed.
+        incidents: the incident records that its targets lists, by target path.
         one_time_keys: ids of the keys that signed targets, and bins, and are gone.
         signatures: on `root`, sorted by key id.
     """
@@ -102,6 +104,7 @@ class Event:
     root: Mapping[str, Any]
     targets: bytes
     bins: bytes
+    incidents: Mapping[str, bytes]
     one_time_keys: Mapping[str, tuple[str, ...]]
     signatures: tuple[RootSignature, ...] = ()
 
@@ -128,7 +131,7 @@ class Event:
     @property
     def roles(self) -> SignedRoles:
         """The three files, as they are so far."""
-        return SignedRoles((self.root_file,), self.targets, self.bins)
+        return SignedRoles((self.root_file,), self.targets, self.bins, self.incidents)
 
     def signed_by(self, *more: RootSignature) -> Event:
         """The same event with these signatures besides."""
@@ -160,6 +163,7 @@ def encode(event: Event) -> bytes:
         "root": event.root,
         "targets": event.targets.decode("utf-8"),
         "bins": event.bins.decode("utf-8"),
+        "incidents": _texts(event.incidents),
         "one_time_keys_gone": {role: list(ids) for role, ids in event.one_time_keys.items()},
         "signatures": [
             {"keyid": one.keyid, "sig": one.sig, "at": utc(one.at)} for one in event.signatures
@@ -234,6 +238,7 @@ def _event(tree: dict[str, Any]) -> Event:
         root=_signable(root),
         targets=_file(tree["targets"], "'targets'"),
         bins=_file(tree["bins"], "'bins'"),
+        incidents=_files(tree["incidents"], "'incidents'"),
         one_time_keys={
             role: tuple(_text(keyid, f"'one_time_keys_gone.{role}'") for keyid in _list(ids, role))
             for role, ids in gone.items()
@@ -244,7 +249,7 @@ def _event(tree: dict[str, Any]) -> Event:
 
 _FIELDS = {
     *("format", "version", "kinds", "rehearsal", "profile", "proposed", "before", "root"),
-    *("targets", "bins", "one_time_keys_gone", "signatures"),
+    *("targets", "bins", "incidents", "one_time_keys_gone", "signatures"),
 }
 
 
@@ -314,6 +319,16 @@ def _file(value: Any, where: str) -> bytes:
         return cast(str, value).encode("utf-8")
     except (AttributeError, UnicodeEncodeError):
         raise CeremonyError(f"{where}: expected text, got {value!r:.60}") from None
+
+
+def _files(value: Any, where: str) -> dict[str, bytes]:
+    if not isinstance(value, dict):
+        raise CeremonyError(f"{where}: expected an object, got {type(value).__name__}")
+    return {name: _file(text, where) for name, text in value.items()}
+
+
+def _texts(files: Mapping[str, bytes]) -> dict[str, str]:
+    return {name: data.decode("utf-8") for name, data in files.items()}
 
 
 def _time(value: Any, where: str) -> datetime:

@@ -25,7 +25,7 @@ from indextrust.repository.durable import fsync_folder
 from indextrust.repository.key_files import place_new
 from indextrust.repository.lock import locked
 
-__all__ = ["create_event", "create_folder", "read_event", "update_event"]
+__all__ = ["create_event", "create_folder", "read_event", "replace_file", "update_event"]
 
 
 def read_event(path: Path) -> Event:
@@ -82,11 +82,12 @@ def update_event(path: Path, change: Callable[[Event], Event]) -> Event:
     path = path.resolve()
     with locked(path.with_name(f".{path.name}.lock")):
         event = change(read_event(path))
-        _replace(path, encode(event))
+        replace_file(path, encode(event))
     return event
 
 
-def _replace(path: Path, data: bytes) -> None:
+def replace_file(path: Path, data: bytes) -> None:
+    """Write a file whole, durably, in the place of another one or none. Raises StoreError."""
     fresh = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     with storing(f"write {path}"):
         try:

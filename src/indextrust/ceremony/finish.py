@@ -21,6 +21,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from securesystemslib.signer import Key
@@ -77,7 +78,7 @@ def outputs(judged: Judged, *, now: datetime, tools: Mapping[str, str]) -> dict[
     event = judged.event
     public = _files(judged, event.roles)
     every_root = (*(event.before.root if event.before else ()), event.root_file)
-    roles = _files(judged, SignedRoles(every_root, event.targets, event.bins))
+    roles = _files(judged, replace(event.roles, root=every_root))
     keys = {f"{_file_name(key)}.pub.json": _public_key(key, ROOT) for key in judged.new.root_keys}
     online = {"online.pub.json": _public_key(judged.online, "online")}
     files = {f"public/{name}": data for name, data in public.items()}
@@ -107,6 +108,7 @@ def _files(judged: Judged, roles: SignedRoles) -> dict[str, bytes]:
         **{metadata_filename(ROOT, first + number): data for number, data in enumerate(roles.root)},
         metadata_filename(TARGETS, judged.new.targets.version): roles.targets,
         metadata_filename(BINS, judged.new.bins.version): roles.bins,
+        **roles.incidents,
     }
 
 

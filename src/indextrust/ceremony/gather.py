@@ -107,6 +107,7 @@ def _differences(first: Event, second: Event) -> list[str]:
         },
         "targets": (first.targets, second.targets),
         "bins": (first.bins, second.bins),
+        "the incident records": (dict(first.incidents), dict(second.incidents)),
         "the one-time keys": (_ids(first.one_time_keys), _ids(second.one_time_keys)),
     }
     return [name for name, (a, b) in pairs.items() if a != b]

@@ -34,6 +34,7 @@ from tuf.api.metadata import Root
 from indextrust.canonical import canonical
 from indextrust.ceremony.check import OfflineRoles, check_content, read_below, read_roles
 from indextrust.ceremony.event import Event, RootSignature
+from indextrust.ceremony.incidents import check_listed
 from indextrust.ceremony.judged import Judged, kinds_of, whose
 from indextrust.ceremony.keyholders import Profile, check_profile, check_rehearsal
 from indextrust.ceremony.root import (
@@ -72,6 +73,7 @@ def judge(event: Event, *, now: datetime | None = None) -> Judged:
     _check_listed(root)
     new = read_below(root, event.targets, event.bins)
     check_content(new, event.before, now=now or event.proposed.at)
+    check_listed(new.targets, event.incidents)
     _check_rebuilt(event, new)
     _check_one_time_keys(event, new)
     _check_holders(old, new)
@@ -191,6 +193,7 @@ def _check_rebuilt(event: Event, new: OfflineRoles) -> None:
         scheme=new.scheme,
         now=event.proposed.at,
         layout=new.layout,
+        incidents=event.incidents,
     )
     targets_keys = [root.keys[keyid] for keyid in root.roles[TARGETS].keyids]
     bins_keys = [key for key in new.one_time_keys if key not in targets_keys]

@@ -19,8 +19,9 @@ from indextrust.repository.public_keys import reads_plainly
 
 __all__ = ["KINDS", "Group", "Judged", "kinds_of", "whose"]
 
-KINDS = ("bins", "genesis", "keyholders", "online-key", "renewal", "threshold")
-"""What an event can be: ``genesis``, or ``renewal`` (nothing but time changes), or some changes."""
+KINDS = ("bins", "genesis", "incident", "keyholders", "online-key", "renewal", "threshold")
+"""What an event can be: ``genesis``, or ``renewal`` (nothing but time changes), or some changes.
+``incident``: it brings an incident record, as any of them may."""
 
 _MAX_NAME = 200
 
@@ -129,8 +130,9 @@ def _printable(text: object) -> str:
 
 def kinds_of(old: OfflineRoles | None, new: OfflineRoles) -> tuple[str, ...]:
     """What changes, in the words of `KINDS`, sorted."""
+    records = set(new.targets.targets) - set(old.targets.targets if old else ())
     if old is None:
-        return ("genesis",)
+        return ("genesis", "incident") if records else ("genesis",)
 
     def ids(keys: Sequence[Key]) -> set[str]:
         return {key.keyid for key in keys}
@@ -140,5 +142,6 @@ def kinds_of(old: OfflineRoles | None, new: OfflineRoles) -> tuple[str, ...]:
         "online-key": ids(old.online_keys) != ids(new.online_keys),
         "threshold": old.root.roles[ROOT].threshold != new.root.roles[ROOT].threshold,
         "bins": old.scheme != new.scheme,
+        "incident": bool(records),
     }
     return tuple(sorted(kind for kind, differs in differ.items() if differs)) or ("renewal",)

@@ -10,7 +10,7 @@ Source: PEP 458, "Number and Type Of Keys Recommended", "Managing offline keys".
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -56,9 +56,12 @@ def next_plan(
     threshold: int | None,
     online: Key | None,
     bins: BinScheme | None,
+    incidents: Mapping[str, bytes],
     now: datetime,
 ) -> Plan:
     """What follows `old`: every version one up, and as before what is None.
+
+    `incidents` are all records that targets will list, those included that it listed before.
 
     Raises:
         CeremonyError: keys or a threshold that a root must not have; roles of another profile.
@@ -73,6 +76,7 @@ def next_plan(
         scheme=old.scheme if bins is None else bins,
         now=now,
         layout=old.layout,
+        incidents=incidents,
     )
     check_keys(plan.root_keys, plan.threshold, plan.online)
     return plan

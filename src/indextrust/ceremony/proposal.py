@@ -10,12 +10,13 @@ Pure, but for the one-time keys. Sources: see `indextrust.ceremony.root`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from securesystemslib.signer import Key
 
 from indextrust.ceremony.check import OfflineRoles, read_below, read_roles
 from indextrust.ceremony.event import Event, Proposed
+from indextrust.ceremony.incidents import with_new
 from indextrust.ceremony.judge import judge, unsigned_root
 from indextrust.ceremony.judged import kinds_of, whose
 from indextrust.ceremony.keyholders import (
@@ -29,6 +30,7 @@ from indextrust.ceremony.keyholders import (
 from indextrust.ceremony.prepare import next_plan, prepare
 from indextrust.ceremony.root import Plan, check_keys
 from indextrust.errors import CeremonyError
+from indextrust.incidents import Incident
 from indextrust.names import REHEARSAL_ROOT, ROOT, TARGETS, BinScheme, Layout
 from indextrust.repository.roles import SignedRoles
 
@@ -47,6 +49,7 @@ class Change:
         threshold: how many must sign from now on; None keeps the number.
         online: the online key from now on; None keeps it.
         bins: how target paths are spread from now on; None keeps it.
+        incidents: incident records that come; those that there were stay.
     """
 
     add: Sequence[Keyholder] = ()
@@ -54,6 +57,7 @@ class Change:
     threshold: int | None = None
     online: Keyholder | None = None
     bins: BinScheme | None = None
+    incidents: Sequence[Incident] = ()
 
 
 def propose_genesis(
@@ -66,6 +70,7 @@ def propose_genesis(
     profile: Profile,
     proposed: Proposed,
     rehearsal: bool = False,
+    incidents: Sequence[Incident] = (),
 ) -> Event:
     """Propose root 1, targets 1 and bins 1 of a new index.
 
@@ -77,6 +82,7 @@ def propose_genesis(
         profile: which clients must be able to verify it.
         proposed: by whom, when.
         rehearsal: made to practise.
+        incidents: incident records of the index that this one takes the place of.
 
     Raises:
         CeremonyError: keys or a threshold that a root must not have; a key that a client of
@@ -92,6 +98,7 @@ def propose_genesis(
         scheme=bins,
         now=proposed.at,
         layout=layout,
+        incidents=with_new({}, incidents),
     )
     check_keys(plan.root_keys, plan.threshold, plan.online)
     return _event(plan, None, None, profile, proposed, rehearsal)
@@ -130,6 +137,7 @@ def propose_next(
         threshold=change.threshold,
         online=None if change.online is None else change.online.key,
         bins=change.bins,
+        incidents=with_new(current.incidents, change.incidents),
         now=proposed.at,
     )
     profile = profile or profile_of([*old.root_keys, *old.online_keys])
@@ -182,10 +190,11 @@ def _event(
         rehearsal=rehearsal,
         profile=profile,
         proposed=proposed,
-        before=current,
+        before=None if current is None else replace(current, incidents={}),
         root=made.root,
         targets=made.targets,
         bins=made.bins,
+        incidents=plan.incidents,
         one_time_keys={
             "targets": targets,
             "bins": tuple(

@@ -13,8 +13,9 @@ Recommended"; TUF specification 4.3 (root) and 4.5 (targets, delegations).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -107,6 +108,7 @@ class Plan:
         scheme: how many bins, and in which form they are written down.
         now: aware; the roles expire `LIFETIME` later.
         layout: what is a target.
+        incidents: every incident record that targets will list, by target path.
     """
 
     root_version: int
@@ -118,6 +120,7 @@ class Plan:
     scheme: BinScheme
     now: datetime
     layout: Layout
+    incidents: Mapping[str, bytes] = field(default_factory=dict)
 
 
 def root_role(plan: Plan, targets_keys: Sequence[Key]) -> dict[str, Any]:
@@ -151,10 +154,10 @@ def root_role(plan: Plan, targets_keys: Sequence[Key]) -> dict[str, Any]:
 
 
 def targets_role(plan: Plan, bins_keys: Sequence[Key]) -> dict[str, Any]:
-    """The top-level targets: no target of its own, all paths of the layout handed to bins.
+    """The top-level targets: incident records, and all paths of the layout handed to bins.
 
     Args:
-        plan: gives the version, the layout and the time.
+        plan: gives the version, the layout, the records and the time.
         bins_keys: the one-time public keys of bins; all of them must sign it.
 
     Raises:
@@ -172,7 +175,10 @@ def targets_role(plan: Plan, bins_keys: Sequence[Key]) -> dict[str, Any]:
         "spec_version": SPEC_VERSION,
         "version": plan.targets_version,
         "expires": _expiry(plan.now),
-        "targets": {},
+        "targets": {
+            path: {"length": len(data), "hashes": {"sha256": hashlib.sha256(data).hexdigest()}}
+            for path, data in plan.incidents.items()
+        },
         "delegations": {"keys": _key_table(bins_keys), "roles": [delegation]},
     }
 

@@ -23,9 +23,11 @@ from datetime import datetime
 from securesystemslib.signer import Key, Signer
 
 from indextrust.ceremony.check import check_event, read_roles
+from indextrust.ceremony.incidents import with_new
 from indextrust.ceremony.prepare import next_plan, prepare, signed
 from indextrust.ceremony.root import Plan, check_keys, material
 from indextrust.errors import CeremonyError
+from indextrust.incidents import Incident
 from indextrust.names import ROOT, BinScheme, Layout
 from indextrust.repository.roles import SignedRoles
 
@@ -72,6 +74,7 @@ def rotate(
     new_root_keys: Sequence[Key] | None = None,
     new_threshold: int | None = None,
     bins: BinScheme | None = None,
+    incidents: Sequence[Incident] = (),
     now: datetime,
 ) -> SignedRoles:
     """Make the next root, targets and bins: the yearly renewal, every change of keys, and of bins.
@@ -90,6 +93,7 @@ def rotate(
         new_threshold: how many must sign from now on; None keeps the number.
         bins: how target paths are spread from now on; None keeps it. (What comes out is then for
             `Repository.rebin`.)
+        incidents: incident records that are new; those that there were stay.
         now: aware; the three roles expire a year later.
 
     Returns:
@@ -108,6 +112,7 @@ def rotate(
         threshold=new_threshold,
         online=online,
         bins=bins,
+        incidents=with_new(current.incidents, incidents),
         now=now,
     )
     _check_signers(keyholders, old.root_keys, old.root.roles[ROOT].threshold, plan)
@@ -146,4 +151,5 @@ def _check_signers(
 def _sign(plan: Plan, keyholders: Sequence[Signer], *, rehearsal: bool = False) -> SignedRoles:
     """Build and sign the three."""
     made = prepare(plan, rehearsal=rehearsal)
-    return SignedRoles((signed(made.root, keyholders),), made.targets, made.bins)
+    root = signed(made.root, keyholders)
+    return SignedRoles((root,), made.targets, made.bins, dict(plan.incidents))

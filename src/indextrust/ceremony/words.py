@@ -22,6 +22,7 @@ from indextrust.ceremony.keyholders import (
     profile_of,
     spoken,
 )
+from indextrust.incidents import parse
 from indextrust.names import ROOT, BinScheme
 
 __all__ = [
@@ -47,6 +48,7 @@ _TITLES = {
     "threshold": "another threshold",
     "online-key": "another online key",
     "bins": "another number of bins",
+    "incident": "a record of an incident",
 }
 
 
@@ -109,17 +111,24 @@ def refuse_if(judged: Judged) -> list[str]:
         added=bool(judged.added),
         follows=judged.old is not None,
         rehearsal=judged.event.rehearsal,
+        incident="incident" in judged.event.kinds,
     )
 
 
-def reasons(*, added: bool, follows: bool, rehearsal: bool) -> list[str]:
-    """`refuse_if`, for an event with new keys, one that follows a root in force, a rehearsal."""
+def reasons(*, added: bool, follows: bool, rehearsal: bool, incident: bool = False) -> list[str]:
+    """`refuse_if`, for an event with new keys, one that follows a root in force, a rehearsal, or
+    one that brings an incident record."""
     found = [
         "the digest is not, group by group, the one that the others read",
         "one of the keyholders is new to you, or one is missing who should be there",
         "the online key is not the one that the operator reads from the server",
         "the threshold or the expiry is not what was agreed",
     ]
+    if incident:
+        found.append(
+            "a digest in the incident record is not the one in the audit that was read out: what "
+            "it calls right, clients will take in the place of what they saw"
+        )
     if added:
         found.insert(
             1,
@@ -205,6 +214,24 @@ def changes(judged: Judged) -> Iterator[str]:
     bins = new.scheme
     was = "" if old is None or old.scheme == bins else f" (before: {_bins(old.scheme)})"
     yield f"  bins: {_bins(bins)}{was}; layout {new.layout}"
+    yield from _incidents(judged)
+
+
+def _incidents(judged: Judged) -> Iterator[str]:
+    """The incident records that come: all of what they say."""
+    before = set(judged.old.targets.targets) if judged.old else set()
+    for path, data in sorted(judged.event.incidents.items()):
+        if path in before:
+            continue
+        incident = parse(data, path=path)
+        yield f"  + incident record {incident.id} of {incident.date:%Y-%m-%d %H:%M} UTC, for good:"
+        yield f"    {incident.summary}"
+        for file in incident.files:
+            bad = ", ".join(found.sha256 for found in file.bad)
+            right = "nothing is right under this name" if file.good is None else file.good.sha256
+            yield f"    {file.filename}"
+            yield f"      bad, refused by every client: {bad}"
+            yield f"      right: {right}"
 
 
 def _bins(scheme: BinScheme) -> str:

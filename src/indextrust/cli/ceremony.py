@@ -6,10 +6,8 @@ network. What is interrupted leaves the event's file as it was.
 
 from __future__ import annotations
 
-import platform
 import sys
 from datetime import UTC, datetime, timedelta
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -70,6 +68,14 @@ def ceremony() -> None:
     type=click.Choice(LAYOUTS),
     help=f"What is a target; for a genesis.  [default: {LAYOUTS[0]}]",
 )
+@click.option(
+    "--incident",
+    "incidents",
+    type=FOLDER,
+    multiple=True,
+    metavar="ID.json",
+    help="An incident record to be listed in targets, for good; `recover` writes one.",
+)
 @profile_option
 @rehearsal_option
 @by_option
@@ -84,6 +90,7 @@ def propose(
     bins: int | None,
     layout: Layout | None,
     profile: str | None,
+    incidents: tuple[Path, ...],
     rehearsal: bool,
     by: str | None,
 ) -> None:
@@ -93,6 +100,7 @@ def propose(
     bins are signed at once, with keys that are made in memory for it and dropped.
     """
     from indextrust.ceremony.event_file import create_event
+    from indextrust.ceremony.incidents import read_incident
     from indextrust.ceremony.judge import judge
     from indextrust.ceremony.keyholders import Profile, read_public
     from indextrust.ceremony.proposal import Change, propose_genesis, propose_next
@@ -102,6 +110,7 @@ def propose(
     online_key = None if online is None else read_public(online)
     scheme = None if bins is None else BinScheme.of(bins)
     declared = None if profile is None else Profile(profile)
+    records = [read_incident(path) for path in incidents]
     if current is None:
         keys = _genesis_only(come, remove, threshold, online_key)
         made = propose_genesis(
@@ -112,11 +121,12 @@ def propose(
             profile=declared or Profile.PORTABLE,
             proposed=_proposed(by),
             rehearsal=rehearsal,
+            incidents=records,
         )
     else:
         if layout is not None or rehearsal:
             raise InputError("--layout and --rehearsal are for a genesis: later ones keep both")
-        change = Change(come, remove, threshold, online_key, scheme)
+        change = Change(come, remove, threshold, online_key, scheme, records)
         roles = SignedRoles.load(current)
         made = propose_next(roles, change, profile=declared, proposed=_proposed(by))
     create_event(event, made)
@@ -139,10 +149,10 @@ def _genesis_only(
 
 def _proposed(by: str | None) -> Proposed:
     from indextrust.ceremony.event import Proposed
+    from indextrust.ceremony.tools import software
     from indextrust.repository.log import author
 
-    software = f"indextrust {_version('indextrust')}"
-    return Proposed(author(by), _now(), software)
+    return Proposed(author(by), _now(), software())
 
 
 @ceremony.command()
@@ -290,11 +300,12 @@ def finish(event: Path, folder: Path) -> None:
     """Write what leaves the room to FOLDER. Refuses unless a client would follow EVENT."""
     from indextrust.ceremony.event_file import create_folder
     from indextrust.ceremony.finish import check_finished, outputs
+    from indextrust.ceremony.tools import tools
 
     judged = _read(event)
     now = _now()
     check_finished(judged, now=now)
-    files = outputs(judged, now=now, tools=_tools())
+    files = outputs(judged, now=now, tools=tools())
     create_folder(folder, files)
     out = output()
     out.say(files["hash-sheet.txt"].decode())
@@ -362,19 +373,3 @@ def _data(judged: Judged) -> dict[str, Any]:
             for group in judged.groups
         ],
     }
-
-
-def _tools() -> dict[str, str]:
-    packages = ("indextrust", "tuf", "securesystemslib", "cryptography")
-    return {
-        **{name: _version(name) for name in packages},
-        "Python": platform.python_version(),
-        "system": platform.platform(),
-    }
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "from a source tree"

@@ -77,6 +77,7 @@ TABLE: tuple[ExitCode, ...] = (
         21, "A repository or key in a format of another version.", errors.RepositoryVersionError
     ),
     ExitCode(22, "A file that is no acceptable distribution.", errors.DistributionError),
+    ExitCode(23, "The repository is frozen: nothing is signed.", errors.FrozenError),
     ExitCode(30, "A step of a ceremony that must not be done.", errors.CeremonyError),
     ExitCode(31, "A key file that is missing, or not what it should be.", errors.KeyFileError),
     ExitCode(32, "A wrong passphrase, or none.", errors.PassphraseError),

@@ -7,16 +7,19 @@ database is lost.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from pathlib import Path
 
 import click
 
+from indextrust.cli.consent import checkpoint_digest_option, trusted_checkpoint
 from indextrust.cli.exit_codes import exit_code
 from indextrust.cli.options import (
     FOLDER,
     by_option,
     common,
+    good_option,
     online_log_option,
     output,
     queue_key_option,
@@ -79,13 +82,23 @@ def check(folder: Path, queue_key: Path | None, online_log: Path | None) -> int:
     metavar="FILE",
     help="A root file of this index that is trusted, best the first one.",
 )
+@good_option
+@checkpoint_digest_option
 @by_option
 @queue_key_option
 @common
-def rebuild(folder: Path, root: Path, queue_key: Path | None, by: str | None) -> None:
+def rebuild(
+    folder: Path,
+    root: Path,
+    good: Path | None,
+    digest: str | None,
+    queue_key: Path | None,
+    by: str | None,
+) -> None:
     """Make the state database anew from the signed metadata in the public folder.
 
-    What was queued and not published is lost. The old database is kept in the quarantine.
+    What was queued and not published is lost. The old database is kept in the quarantine. With
+    --good, where a thief may have signed: the state is made of the checkpoint; then `recover`.
     """
     from indextrust.repository import Repository
     from indextrust.repository.disk import read_bounded
@@ -94,8 +107,10 @@ def rebuild(folder: Path, root: Path, queue_key: Path | None, by: str | None) ->
     data = read_bounded(root, _LARGEST_ROOT)
     if data is None:
         raise StoreError(f"{root}: no file of at most {_LARGEST_ROOT} bytes that can be read")
-    with out.progress("rebuilding"):
-        rebuilt = Repository.rebuild(folder, data, queue_key=queue_key, by=by)
+    with contextlib.ExitStack() as stack:
+        opened = None if good is None else stack.enter_context(trusted_checkpoint(good, digest))
+        with out.progress("rebuilding"):
+            rebuilt = Repository.rebuild(folder, data, queue_key=queue_key, by=by, good=opened)
     out.say(
         f"rebuilt from snapshot {rebuilt.snapshot_version} (timestamp "
         f"{rebuilt.timestamp_version}): {rebuilt.projects} projects, {rebuilt.files} files"

@@ -1,8 +1,8 @@
-"""The operator's commands: add, import, remove, yank, publish, renew, status, log.
+"""The operator's commands: add, import, remove, yank, publish, renew, restore, status, log.
 
-``add``, ``import``, ``remove`` and ``yank`` queue changes and need no key. ``publish`` and
-``renew`` sign, with the online key alone. A repository that one of them could not change is as it
-was before.
+``add``, ``import``, ``remove`` and ``yank`` queue changes and need no key. ``publish``, ``renew``
+and ``restore`` sign, with the online key alone. A repository that one of them could not change is
+as it was before.
 """
 
 from __future__ import annotations
@@ -170,6 +170,46 @@ def renew(
 
 @click.command()
 @click.argument("folder", type=FOLDER)
+@click.option(
+    "--above",
+    type=click.IntRange(min=0),
+    default=0,
+    metavar="VERSION",
+    help="Go on above this version too: the highest that a mirror or a client has seen.",
+)
+@keys_option
+@signer_option
+@passphrase_option
+@by_option
+@queue_key_option
+@online_log_option
+@common
+def restore(
+    folder: Path,
+    above: int,
+    keys: Path | None,
+    signer: str | None,
+    passphrases: Passphrases,
+    queue_key: Path | None,
+    online_log: Path | None,
+    by: str | None,
+) -> None:
+    """Bring the public folder back to the state, and sign everything anew. Reads all of it.
+
+    For a folder that somebody tampered with, and, with --above, for a server that was put back
+    from a backup. If the online key was stolen: `recover`.
+    """
+    from indextrust.repository import Repository
+
+    opened = partial(Repository.open, folder, queue_key=queue_key, by=by, online_log=online_log)
+    repository = _open_to_sign(opened, online_uri(folder, keys, signer), passphrases)
+    with output().progress("restoring"):
+        published = repository.restore(above=above)
+    report(published)
+
+
+@click.command()
+@click.argument("folder", type=FOLDER)
 @keys_option
 @queue_key_option
 @online_log_option
@@ -183,6 +223,8 @@ def status(
     repository = Repository.open(folder, queue_key=queue_key, online_log=online_log)
     found = repository.status(keys=keys_folder(folder, keys))
     out = output()
+    if found.frozen is not None:
+        out.say(f"FROZEN: {found.frozen}")
     out.table(
         ("role", "version", "expires"),
         [
@@ -247,6 +289,7 @@ COMMANDS: tuple[click.Command, ...] = (
     yank,
     publish,
     renew,
+    restore,
     status,
     log,
 )
@@ -303,6 +346,8 @@ def _line(entry: LogEntry) -> str:
         parts.append(_where(entry))
     elif entry.files is not None:
         parts += [f"{entry.files} files of {entry.project}", _where(entry)]
+    elif entry.what in {"freeze", "thaw"}:
+        parts.append(f"{entry.reason}")
     elif entry.what == "restore" and entry.lost != 0:
         parts.append(f"{'unknown' if entry.lost is None else entry.lost} entries lost")
     elif entry.publication is not None:

@@ -16,6 +16,7 @@ __all__ = [
     "by_option",
     "common",
     "duration",
+    "good_option",
     "index_option",
     "keys_folder",
     "keys_option",
@@ -124,6 +125,13 @@ def online_log_option(function: F) -> F:
         metavar="FILE",
         help="File that each use of the online key is logged in.  [default: as the last time, or "
         "online.log in FOLDER]",
+    )(function)
+
+
+def good_option(function: F) -> F:
+    """``--good CHECKPOINT``: what is known to be good."""
+    return click.option(
+        "--good", type=FOLDER, metavar="CHECKPOINT", help="What is known to be good: a checkpoint."
     )(function)
 
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from indextrust.errors import MissingExtraError
 from indextrust.repository.audit import Audit
 from indextrust.repository.checkpoint import Checkpoint, read_checkpoint
+from indextrust.repository.freeze import FreezeNote, Frozen
 from indextrust.repository.inspect import read_distribution
 from indextrust.repository.plan import TargetFile
 from indextrust.repository.results import (
@@ -44,6 +45,8 @@ __all__ = [
     "Checkpoint",
     "Collected",
     "Difference",
+    "FreezeNote",
+    "Frozen",
     "Imported",
     "LogEntry",
     "Published",

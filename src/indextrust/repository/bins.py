@@ -103,12 +103,12 @@ def make_all(
         count: how many there are.
         meanwhile: small steps of other work for this process, while others are at it.
     """
+    if not workers.are_worth(count, signer):
+        for task in tasks:  # one at a time: whoever gives them may stop between two signatures
+            yield task.name, _make(storage, signer, task, read_later=False)
+        return
     left = iter(tasks)
     batches = iter(lambda: list(islice(left, _BATCH)), [])
-    if not workers.are_worth(count, signer):
-        for batch in batches:
-            yield from zip(_names(batch), make_bins(storage, signer, batch), strict=True)
-        return
     storage.begin_elsewhere("metadata")
     packed = ((batch, [_packed(task) for task in batch]) for batch in batches)
     for batch, results in workers.run("make", packed, meanwhile):

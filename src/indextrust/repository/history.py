@@ -81,7 +81,7 @@ def _other(entry: Entry) -> LogEntry:
             snapshot=_version(entry, SNAPSHOT),
             timestamp=_version(entry, TIMESTAMP),
         )
-    return LogEntry(*head, entry.kind, lost=fields.get("lost"))
+    return LogEntry(*head, entry.kind, reason=fields.get("reason"), lost=fields.get("lost"))
 
 
 def _upto(end: Entry) -> int:

@@ -37,7 +37,7 @@ read up to a known one has read the log and not a mixture of it with a branch th
 Kinds: `CREATE` the repository; `CHANGE` was asked for (``body`` as `changes.encode` wrote it);
 `BEGIN` and `END` of a publication; `RESTORE`; `REBIN`;
 `REBUILD`: the state was made anew from signed metadata; `HASHES`: which hashes are listed from
-then on. Times are text, UTC.
+then on; `FREEZE` and `THAW`. Times are text, UTC.
 
 Sources: PEP 458, "Producing Consistent Snapshots" (the transaction log); the chain is that of
 B. Schneier and J. Kelsey, "Secure Audit Logs to Support Computer Forensics", 1999, without its
@@ -67,10 +67,12 @@ __all__ = [
     "CHANGE",
     "CREATE",
     "END",
+    "FREEZE",
     "HASHES",
     "REBIN",
     "REBUILD",
     "RESTORE",
+    "THAW",
     "Entry",
     "Log",
     "Transaction",
@@ -79,7 +81,7 @@ __all__ = [
 
 CREATE, CHANGE, BEGIN, END = "create", "change", "begin", "end"
 RESTORE, REBIN, REBUILD = "restore", "rebin", "rebuild"
-HASHES = "hashes"
+HASHES, FREEZE, THAW = "hashes", "freeze", "thaw"
 
 Transaction = Callable[[], AbstractContextManager[sa.Connection]]
 """Begins a transaction."""

@@ -89,7 +89,8 @@ class ObjectStore:
 
     def keep_offline(self, offline: Offline) -> None:
         """Store the files of the offline roles. Raises StoreError."""
-        for data in (*offline.roots.values(), *(role.data for role in offline.roles.values())):
+        roles = (role.data for role in offline.roles.values())
+        for data in (*offline.roots.values(), *roles, *offline.incidents.values()):
             self.keep_bytes(data)
 
     def read(self, sha256: str) -> bytes:

@@ -2,7 +2,8 @@
 
 `verify` refuses what no client would follow (a root that is not signed by the one before and by
 itself, a threshold that is not met, something expired) and what this repository could not serve
-(another layout than the profile's, more than one online key). It reads the files with
+(another layout than the profile's, more than one online key, a target of targets itself that is
+no incident record). It reads the files with
 python-tuf, and so shares no code with the ceremony that made them.
 
 Sources: TUF specification 5.3 (root chain), 4.5 (delegations); PEP 458, "PyPI and TUF Metadata".
@@ -11,6 +12,7 @@ Sources: TUF specification 5.3 (root chain), 4.5 (delegations); PEP 458, "PyPI a
 from __future__ import annotations
 
 import contextlib
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,7 +23,8 @@ from tuf.api.exceptions import RepositoryError as TufError
 from tuf.api.metadata import Metadata, Root, Targets
 from tuf.api.serialization import DeserializationError, SerializationError
 
-from indextrust.errors import InputError, RepositoryError
+from indextrust.errors import InputError, RefusedError, RepositoryError
+from indextrust.incidents import MAX_RECORDS, parse
 from indextrust.names import (
     BINS,
     REHEARSAL_FIELD,
@@ -76,6 +79,7 @@ class Offline:
         scheme: how target paths are spread over bins.
         online_keyid: the one key of timestamp, snapshot and all bins.
         layout: what is a target.
+        incidents: the incident records that targets lists, by target path.
     """
 
     roots: Mapping[int, bytes]
@@ -83,6 +87,7 @@ class Offline:
     scheme: BinScheme
     online_keyid: str
     layout: Layout
+    incidents: Mapping[str, bytes]
 
 
 def verify(roles: SignedRoles, known: Mapping[int, bytes], now: datetime | None) -> Offline:
@@ -110,7 +115,8 @@ def verify(roles: SignedRoles, known: Mapping[int, bytes], now: datetime | None)
         (BINS, bins.signed, roles.bins),
     ):
         found[name] = OfflineRole(signed.version, utc(signed.expires), data)
-    offline = Offline(roots, found, *_profile(root, targets.signed, bins.signed))
+    profile = _profile(root, targets.signed, bins.signed)
+    offline = Offline(roots, found, *profile, _incidents(targets.signed, roles.incidents))
     if now is not None:
         check_expiry(offline, now)
     return offline
@@ -198,8 +204,8 @@ def _profile(root: Root, targets: Targets, bins: Targets) -> tuple[BinScheme, st
     """
     if not root.consistent_snapshot:
         raise RepositoryError("'root': expected consistent_snapshot to be true")
-    if targets.targets or bins.targets:
-        raise RepositoryError("'targets' and 'bins' must list no target of their own")
+    if bins.targets:
+        raise RepositoryError("'bins' must list no target of its own")
     layout = read_layout(targets)
     scheme, keyids, threshold = scheme_of(bins.to_dict().get("delegations", {}))
     for name, role in ((TIMESTAMP, root.roles[TIMESTAMP]), (SNAPSHOT, root.roles[SNAPSHOT])):
@@ -211,6 +217,37 @@ def _profile(root: Root, targets: Targets, bins: Targets) -> tuple[BinScheme, st
     if threshold != 1 or len(keyids) != 1:
         raise RepositoryError(f"bins: expected one signature by one key, got {threshold} {keyids}")
     return scheme, keyids[0], layout
+
+
+def _incidents(targets: Targets, records: Mapping[str, bytes]) -> dict[str, bytes]:
+    """The records that targets lists, each as it is listed.
+
+    Args:
+        targets: verified.
+        records: their bytes, by target path.
+
+    Raises:
+        RepositoryError: a target that is no incident record, or a record that is missing.
+    """
+    found = {}
+    for path, target in targets.targets.items():
+        data = records.get(path)
+        if data is None:
+            raise RepositoryError(f"'targets': it lists {path!r:.200}, and no such record is there")
+        there = {"sha256": hashlib.sha256(data).hexdigest()}
+        if (target.length, target.hashes) != (len(data), there):
+            raise RepositoryError(
+                f"{path}: expected {target.length} bytes with {target.hashes}, "
+                f"got {len(data)} with {there}"
+            )
+        try:
+            parse(data, path=path)
+        except RefusedError as error:
+            raise RepositoryError(f"'targets': {error}") from error
+        found[path] = data
+    if len(found) > MAX_RECORDS:
+        raise RepositoryError(f"expected at most {MAX_RECORDS} incident records, got {len(found)}")
+    return found
 
 
 def read_layout(targets: Targets) -> Layout:

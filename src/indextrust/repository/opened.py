@@ -8,6 +8,7 @@ made the truth again (`Opened._start_over`).
 from __future__ import annotations
 
 import contextlib
+import json
 import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -21,10 +22,17 @@ from indextrust.errors import RepositoryError, StoreError
 from indextrust.names import BINS, SNAPSHOT, TARGETS, TIMESTAMP
 from indextrust.repository import usage
 from indextrust.repository.disk import sweep
+from indextrust.repository.freeze import Freeze
 from indextrust.repository.gate import Gate
-from indextrust.repository.lock import locked
+from indextrust.repository.lock import TIMEOUT, locked
 from indextrust.repository.objects import ObjectStore
-from indextrust.repository.offline import Offline, check_expiry, check_online_key, verify
+from indextrust.repository.offline import (
+    Offline,
+    check_expiry,
+    check_online_key,
+    check_successor,
+    verify,
+)
 from indextrust.repository.plan import LIFETIME, TargetFile, utc
 from indextrust.repository.publish import Publisher, Warm
 from indextrust.repository.queue import Pending
@@ -85,7 +93,8 @@ class Opened:
         log = (online_log or place_of(folder) or folder / usage.FILE).absolute()
         note = partial(remember, folder, scratch, log)
         self._usage = UsageLog(log, note) if online_log else UsageLog(log)
-        self._warm = Warm(Gate(self._storage, workers), workers, self._usage)
+        self._freeze = Freeze(folder)
+        self._warm = Warm(Gate(self._storage, workers), workers, self._usage, self._freeze)
         self._verified: tuple[SignedRoles, Offline] | None = None
 
     @property
@@ -100,11 +109,16 @@ class Opened:
         """
         roots = [self._objects.read(sha256) for _, sha256 in sorted(self._state.roots().items())]
         targets, bins = (self._state.role(name).sha256 for name in (TARGETS, BINS))
-        return SignedRoles(tuple(roots), self._objects.read(targets), self._objects.read(bins))
+        signed = self._objects.read(targets)
+        listed = json.loads(signed)["signed"]["targets"]
+        incidents = {
+            path: self._objects.read(entry["hashes"]["sha256"]) for path, entry in listed.items()
+        }
+        return SignedRoles(tuple(roots), signed, self._objects.read(bins), incidents)
 
     @contextlib.contextmanager
-    def _locked(self) -> Iterator[None]:
-        with locked(self.folder / LOCK):
+    def _locked(self, timeout: float = TIMEOUT) -> Iterator[None]:
+        with locked(self.folder / LOCK, timeout):
             sweep(self.folder / INCOMING)
             self._storage.abandon()
             try:
@@ -113,6 +127,14 @@ class Opened:
             finally:
                 with contextlib.suppress(StoreError):  # the next operation sweeps again
                     sweep(self.folder / INCOMING)
+
+    @contextlib.contextmanager
+    def _unfrozen(self) -> Iterator[None]:
+        """The lock, for what signs. Raises FrozenError, also without waiting for the lock."""
+        self._freeze.check()
+        with self._locked():
+            self._freeze.check()
+            yield
 
     def _signer(self) -> Signer:
         if self._online is None:
@@ -161,14 +183,40 @@ class Opened:
         when = utc(self._clock()).replace("-", "").replace(":", "")
         return f"{when}-{secrets.token_hex(4)}"
 
-    def _start_over(self, offline: Offline | None, online: Signer) -> Published:
+    def _adopted(self, roles: SignedRoles, online: Signer) -> Offline:
+        """New offline roles, verified and kept, not published yet. Raises RepositoryError."""
+        current = self._offline(None)
+        offline = verify(roles, current.roots, self._clock())
+        check_online_key(offline, online)
+        check_successor(current, offline)
+        self._objects.keep_offline(offline)
+        return offline
+
+    def _start_over(self, offline: Offline | None, online: Signer, above: int = 0) -> Published:
         """Number above everything served, repair the public folder, sign everything."""
+        repaired, lost = self._made_true(offline, online, above)
+        published = self._publish(self._begun(), timedelta(0))
+        return replace(published, repaired=repaired, lost=lost)
+
+    def _made_true(
+        self, offline: Offline | None, online: Signer, above: int
+    ) -> tuple[tuple[str, ...], int | None]:
+        """Make the state the truth, and the public folder as it says; a publication must follow.
+
+        Args:
+            offline: new offline roles; None for those in force.
+            online: signer of their online key.
+            above: numbers go on above this one, too.
+
+        Returns:
+            What was repaired, and how many entries of the log are lost.
+        """
         now = utc(self._clock())
-        lost = self._state.start_over(highest_versions(self._storage), offline, now)
+        highest = highest_versions(self._storage)
+        for name in (*(offline or self._offline(None)).scheme.names(), SNAPSHOT, TIMESTAMP):
+            highest[name] = max(above, highest.get(name, 0))
+        lost = self._state.start_over(highest, offline, now)
         self._warm.listed = self._warm.known = None
         self._online = online
         parts = (self._state, self._storage, self._objects, self._offline(None))
-        repair = Repair(*parts, self._incident())
-        repaired = repair.run()
-        published = self._publish(self._begun(), timedelta(0))
-        return replace(published, repaired=repaired, lost=lost)
+        return Repair(*parts, self._incident()).run(), lost

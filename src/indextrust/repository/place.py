@@ -17,6 +17,7 @@ Sources: TUF specification 6.2; PEP 503.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 
 from indextrust.names import Layout, NormalizedName, document_path, hash_prefixed, is_target_path
@@ -30,6 +31,7 @@ __all__ = [
     "is_list_due",
     "is_long",
     "names_of",
+    "place_incidents",
     "place_list",
     "place_object",
     "place_pages",
@@ -70,6 +72,14 @@ def place_object(
     storage.copy_once(first, objects, digests.sha256)
     for name in others:
         storage.link(name, first)
+
+
+def place_incidents(storage: FolderStorage, incidents: Mapping[str, bytes]) -> None:
+    """Write incident records, by target path. Raises StoreError."""
+    for path, data in sorted(incidents.items()):
+        prefixed = hash_prefixed(path, describe(data).sha256)
+        storage.write_once(prefixed, data)
+        storage.link(path, prefixed)
 
 
 def place_pages(

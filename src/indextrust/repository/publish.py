@@ -8,7 +8,7 @@ from then on; a process killed anywhere in between leaves the old one.
    the new files. A number is never handed out twice, so no version ever has two contents.
 2. Distribution files, documents and pages are written; those of targets under names that carry
    their hash, then under their plain names. (Plain names are for clients that verify nothing;
-   they run a moment ahead.)
+   they run a moment ahead.) With the roles of step 3, incident records too.
 3. Bins, then the snapshot, are signed and written under their version numbers, and the bytes of
    the new timestamp without a name. Everything so far is made durable, all at once: waiting for
    the disk is what a publication spends most of its time with (`storage`, `durable`). Where
@@ -63,11 +63,18 @@ from indextrust.repository.bins import BinTask, make_all
 from indextrust.repository.changes import Change
 from indextrust.repository.encode import Payload, SnapshotList, bin_payload, lists_hashes
 from indextrust.repository.expiry import expiry
+from indextrust.repository.freeze import Freeze
 from indextrust.repository.gate import Gate
 from indextrust.repository.objects import ObjectStore
 from indextrust.repository.offline import Offline
 from indextrust.repository.origin import Origin
-from indextrust.repository.place import is_list_due, place_list, place_object, place_pages
+from indextrust.repository.place import (
+    is_list_due,
+    place_incidents,
+    place_list,
+    place_object,
+    place_pages,
+)
 from indextrust.repository.plan import (
     BinEdit,
     ProjectPlan,
@@ -131,12 +138,13 @@ class Warm:
         workers: started when there was much to do.
         listed: the entries of the snapshot that was published last, and which snapshot that is.
         known: likewise, the versions in it (`Origin`).
-        usage: not kept in memory: the log of the online key.
+        usage, freeze: not kept in memory: the log of the online key, and what stops its use.
     """
 
     gate: Gate
     workers: Workers
     usage: UsageLog
+    freeze: Freeze
     listed: tuple[RoleFile, SnapshotList] | None = None
     known: tuple[RoleFile, Mapping[str, Listed]] | None = None
 
@@ -306,6 +314,7 @@ class Publisher:
         signed = self._bins(versions, edits, origin)
         deque(self._meanwhile, maxlen=0)
         listed = None
+        place_incidents(self._storage, self._offline.incidents)
         for name in (TARGETS, BINS):
             role = self._offline.roles[name]
             self._storage.write_once(METADATA + metadata_filename(name, role.version), role.data)
@@ -316,10 +325,12 @@ class Publisher:
                 if name != ROOT
             }
             listed = self._listed(origin, offline).changed({**offline, **signed})
+            self._warm.freeze.check()
             payload = listed.payload(versions[SNAPSHOT], self._expires(SNAPSHOT))
             signed[SNAPSHOT] = self._write(SNAPSHOT, versions[SNAPSHOT], payload)
         snapshot = signed.get(SNAPSHOT, origin.file(SNAPSHOT))
         timestamp = timestamp_role(versions[TIMESTAMP], self._expires(TIMESTAMP), snapshot)
+        self._warm.freeze.check()
         data = sign_role(timestamp, [self._online])
         name = METADATA + metadata_filename(TIMESTAMP)
         prepared = self._storage.prepare(name, data)
@@ -330,6 +341,7 @@ class Publisher:
         renewed = [(name, signed[name]) for name in _bin_names(versions) if name not in edits]
         until = datetime.fromisoformat(ends)
         self._warm.gate.check(self._offline, data, edits, renewed, self._now, until)
+        self._warm.freeze.check()
         for version, root in sorted(self._offline.roots.items()):
             self._storage.write_once(METADATA + metadata_filename(ROOT, version), root)
         self._storage.sync()
@@ -343,23 +355,28 @@ class Publisher:
         """Make anew each bin that has to be signed."""
         names = _bin_names(versions)
         tasks = [self._task(name, versions[name], edits.get(name), origin) for name in names]
-        made = dict(self._made(tasks))
+        made = dict(self._made(tasks, len(tasks)))
         left = [task for task in tasks if made[task.name] is None]
         for task in left:
             targets = BinEdit(dict(task.put), list(task.drop)).apply(origin.targets(task.name))
             payload = bin_payload(task.version, task.expires, targets)
-            made |= self._made([task._replace(payload=payload)])
+            made |= self._made([task._replace(payload=payload)], 1)
         return {name: file for name, file in made.items() if file is not None}
 
     def _task(self, name: str, version: int, edit: BinEdit | None, origin: Origin) -> BinTask:
         task = BinTask(name, version, self._expires(name), origin.file(name))
         return task if edit is None else task._replace(put=edit.put, drop=tuple(edit.drop))
 
-    def _made(self, tasks: Sequence[BinTask]) -> Iterator[tuple[str, RoleFile | None]]:
+    def _made(self, tasks: Iterable[BinTask], count: int) -> Iterator[tuple[str, RoleFile | None]]:
         return make_all(
             *(self._storage, self._online, self._warm.workers),
-            *(tasks, len(tasks), self._meanwhile),
+            *(self._unless_frozen(tasks), count, self._meanwhile),
         )
+
+    def _unless_frozen(self, tasks: Iterable[BinTask]) -> Iterator[BinTask]:
+        for task in tasks:
+            self._warm.freeze.check()
+            yield task
 
     def _listed(self, origin: Origin, offline: Mapping[str, RoleFile]) -> SnapshotList:
         """The entries of the snapshot that is published now."""

@@ -15,6 +15,7 @@ from indextrust.repository.care import exposed_keys, with_uses
 from indextrust.repository.check import Check
 from indextrust.repository.checkpoint import Checkpoint
 from indextrust.repository.checkpoint_make import Made, Progress, make_checkpoint, silent
+from indextrust.repository.freeze import Frozen
 from indextrust.repository.history import history
 from indextrust.repository.log import Log
 from indextrust.repository.opened import Opened
@@ -41,7 +42,16 @@ class Questions(Opened):
         status = with_uses(status, self._usage, self._state.queue.log.ends(), now)
         folders = [self.folder] if keys is None else [self.folder, keys]
         warnings = exposed_keys(folders, offline.online_keyid)
-        return replace(status, warnings=(*status.warnings, *warnings))
+        frozen = self._freeze.found()
+        return replace(
+            status,
+            warnings=(*status.warnings, *warnings),
+            frozen=None if frozen is None else str(frozen),
+        )
+
+    def frozen(self) -> Frozen | None:
+        """The freeze that is in force; None if there is none."""
+        return self._freeze.found()
 
     def check_uses(self) -> None:
         """Verify the log of the online key, against itself and against the transaction log.

@@ -379,6 +379,21 @@ class Queue:
         body = json.dumps({"bins": bins, "towards": towards})
         return self.log.append(db, [(REBIN, None, body)], now)
 
+    def note(self, kind: str, fields: Mapping[str, Any], now: str) -> None:
+        """Log what happened and is neither a change nor a publication.
+
+        Args:
+            kind: of the entry.
+            fields: what it says.
+            now: the time.
+
+        Raises:
+            AlteredStateError: the log does not end as it did.
+        """
+        with self._begin() as db:
+            head = self.log.append(db, [(kind, None, json.dumps(dict(fields)))], now)
+        self.log.keep(head)
+
     def restart(
         self,
         db: sa.Connection,

@@ -33,7 +33,7 @@ from collections.abc import Iterator, Mapping
 
 from indextrust.errors import AlteredStateError, RepositoryError
 from indextrust.names import BINS, SNAPSHOT, TARGETS, TIMESTAMP, BinScheme, metadata_filename
-from indextrust.repository.bins import BinTask, make_all
+from indextrust.repository.bins import BinTask
 from indextrust.repository.encode import SnapshotList, bin_payload, encoded
 from indextrust.repository.objects import ObjectStore
 from indextrust.repository.offline import Offline, check_followers, scheme_of
@@ -252,9 +252,7 @@ class Rebinner(Publisher):
         self, versions: Mapping[str, int], edits: Mapping[str, BinEdit], origin: Origin
     ) -> dict[str, RoleFile]:
         """Make every bin from the old ones; the gate will look up a target of each."""
-        tasks, workers = self._tasks(versions), self._warm.workers
-        count = self._offline.scheme.count
-        made = make_all(self._storage, self._online, workers, tasks, count)
+        made = self._made(self._tasks(versions), self._offline.scheme.count)
         return {name: file for name, file in made if file is not None}
 
     def _tasks(self, versions: Mapping[str, int]) -> Iterator[BinTask]:

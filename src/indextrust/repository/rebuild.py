@@ -19,6 +19,12 @@ Numbers go on above the highest that was ever served. The new database and the n
 are made beside the old ones, which are kept in the quarantine, and put in their places last; who
 is killed in between rebuilds again.
 
+With a checkpoint, where a thief of the online key may have signed: the rows are those that the
+checkpoint has, as if the state came from a backup of that day; only roots, targets, bins and the
+numbers to go on above are read from what is served. `recover` goes on from there; `publish`
+refuses, because the served timestamp is another one. Bins that a re-binning left are not taken
+along: the online key has to be replaced.
+
 What it can't know: whether somebody put an older set back, or signed one with a stolen key.
 Compare with a checkpoint (`Repository.audit_since`) before the next publication.
 
@@ -55,6 +61,7 @@ from indextrust.names import (
     project_name,
 )
 from indextrust.repository import bulk, retired, schema
+from indextrust.repository.checkpoint import Checkpoint
 from indextrust.repository.disk import storing, sweep
 from indextrust.repository.documents import document_bytes
 from indextrust.repository.durable import fsync_folder
@@ -64,7 +71,8 @@ from indextrust.repository.log import REBUILD
 from indextrust.repository.objects import ObjectStore
 from indextrust.repository.offline import Offline
 from indextrust.repository.place import names_of
-from indextrust.repository.plan import TargetFile, describe, public_files, utc
+from indextrust.repository.plan import RoleFile, TargetFile, describe, public_files, utc
+from indextrust.repository.provenance import read_snapshot
 from indextrust.repository.queue import BOTH
 from indextrust.repository.results import Rebuilt
 from indextrust.repository.schema import Database
@@ -101,7 +109,14 @@ _ANY_SHA512 = sa.text("SELECT EXISTS (SELECT 1 FROM targets WHERE sha512 IS NOT 
 _FILE_TARGETS = sa.text("SELECT count(*) FROM targets WHERE path >= 'files/' AND path < 'files0'")
 
 
-def rebuild(folder: Path, root: bytes, queue_key: Path, who: str, now: datetime) -> Rebuilt:
+def rebuild(
+    folder: Path,
+    root: bytes,
+    queue_key: Path,
+    who: str,
+    now: datetime,
+    good: Checkpoint | None = None,
+) -> Rebuilt:
     """Make the state of a repository anew.
 
     Args:
@@ -110,8 +125,10 @@ def rebuild(folder: Path, root: bytes, queue_key: Path, who: str, now: datetime)
         queue_key: file of the queue key; made if it is not there.
         who: is named in the log.
         now: aware, UTC.
+        good: a checkpoint to make the rows of; None to make them of what is served.
 
     Raises:
+        CheckpointError: a part of the checkpoint was altered.
         RefusedError, UnreachableError: what is served is not what a client of this root would
             take, but for expiry. Nothing has changed.
         RepositoryError: no index of this profile is there; or roots before the one given that
@@ -129,7 +146,7 @@ def rebuild(folder: Path, root: bytes, queue_key: Path, who: str, now: datetime)
         served = ServedSet(storage, root, EVER)
         _check_roots(served.offline, root, objects)
         key = make_key(queue_key)
-        made = _Rebuild(folder / "state.sqlite", storage, objects, served, key, who, now)
+        made = _Rebuild(folder / "state.sqlite", storage, objects, served, key, who, now, good)
         try:
             return made.run()
         finally:
@@ -169,6 +186,7 @@ class _Rebuild:
         key: the queue key.
         who: is named in the log.
         now: aware, UTC.
+        good: a checkpoint, or None.
     """
 
     def __init__(
@@ -180,7 +198,9 @@ class _Rebuild:
         key: bytes,
         who: str,
         now: datetime,
+        good: Checkpoint | None,
     ) -> None:
+        self._good = good
         self._old = database
         self._own = database.parent / "incoming" / "rebuild"
         self._storage = storage
@@ -206,18 +226,13 @@ class _Rebuild:
         path, offline, now = self._own / self._old.name, self._served.offline, utc(self._now)
         state = State.create(path, self._own / "scratch", offline, seal, self._who, now)
         database = Database(path)
-        signed = self._served.top()
-        for bins in self._bins():
-            signed |= {found.name: (found.file, found.expires) for found in bins}
-            with database.begin() as db:
-                self._store(db, bins)
+        if self._good is None:
+            signed = self._store_served(database, seal)
+        else:
+            signed = self._store_good(database, self._good)
         with database.begin() as db:
             taken_over = self._take_over(db)
             self._compare(db)
-            for name, file in self._served.retired():
-                mac, keyid = seal.mac_of(name, file), offline.online_keyid
-                row = {"name": name, "allotted": file.version, "mac": mac, "keyid": keyid}
-                db.execute(schema.retired.insert().values(**row, **file._asdict()))
             body = json.dumps({"snapshot": signed[SNAPSHOT][0].version, "lost": lost})
             more = [BOTH] if db.scalar(_ANY_SHA512) else []
             head = state.queue.log.append(db, [(REBUILD, None, body), *more], now)
@@ -246,6 +261,21 @@ class _Rebuild:
 
     # -- rows --------------------------------------------------------------------------------
 
+    def _store_served(self, database: Database, seal: Seal) -> dict[str, tuple[RoleFile, str]]:
+        """Rows of what is served; file and expiry of each online role."""
+        signed = self._served.top()
+        for bins in self._bins():
+            signed |= {found.name: (found.file, found.expires) for found in bins}
+            with database.begin() as db:
+                self._store(db, bins)
+        with database.begin() as db:
+            for name, file in self._served.retired():
+                keyid = self._served.offline.online_keyid
+                row = {"name": name, "allotted": file.version, "keyid": keyid}
+                mac = seal.mac_of(name, file)
+                db.execute(schema.retired.insert().values(mac=mac, **row, **file._asdict()))
+        return signed
+
     def _bins(self) -> Iterator[list[ServedBin]]:
         bins = self._served.bins(self._served.offline.scheme.names())
         while some := list(islice(bins, _BINS_AT_A_TIME)):
@@ -268,6 +298,37 @@ class _Rebuild:
         elsewhere = [{**vars(file), "elsewhere": not self._is_kept(file)} for file in files]
         bulk.insert(db, schema.files, elsewhere)
         bulk.use(db, files)
+
+    def _store_good(self, database: Database, good: Checkpoint) -> dict[str, tuple[RoleFile, str]]:
+        """Rows of what the checkpoint has; the roles that it has, to be signed anew."""
+        scheme, records = self._served.offline.scheme, good.projects()
+        while some := list(islice(records, _PAGE)):
+            targets = [pair for record in some for pair in record.targets.items()]
+            files = [file for record in some for file in record.files.values()]
+            elsewhere = [{**vars(file), "elsewhere": not self._is_kept(file)} for file in files]
+            rows = [{"bin": scheme.bin_of(p), "path": p, **t._asdict()} for p, t in targets]
+            with database.begin() as db:
+                bulk.insert(db, schema.targets, rows)
+                bulk.insert(db, schema.projects, [{"name": record.name} for record in some])
+                bulk.insert(db, schema.files, elsewhere)
+                bulk.use(db, files)
+        snapshot = RoleFile(good.snapshot_version, *describe(good.snapshot))
+        timestamp = RoleFile(good.timestamp_version, *describe(good.timestamp))
+        listed = read_snapshot(good.snapshot, snapshot)
+        found = {SNAPSHOT: snapshot, TIMESTAMP: timestamp}
+        for piece in bulk.pieces(scheme.names(), _BINS_AT_A_TIME):
+            with database.begin() as db:
+                entries = bulk.entries_of(db, piece)
+            for name in piece:
+                there = listed.get(name)
+                if there is None:
+                    raise RepositoryError(
+                        f"the checkpoint has no {name}: it is of before the bins were others"
+                    )
+                digest = describe(entries[name]).sha256
+                file = RoleFile(there.version, there.length or 0, there.sha256 or "", digest)
+                found[name] = file
+        return {name: (file, schema.NEVER) for name, file in found.items()}
 
     def _files(self, project: NormalizedName, target: TargetFile) -> list[DistributionFile]:
         """The files of a project, from its document.

@@ -11,7 +11,8 @@ A folder holds
 * ``lock``: one operation at a time, across processes;
 * ``queue.key``, ``queue.head``: what vouches for the queue (`indextrust.repository.seal`);
 * ``online.log``: each use of the online key (`indextrust.repository.usage`), or ``online.place``,
-  which says where it is.
+  which says where it is;
+* ``frozen``: there while nothing may be signed (`indextrust.repository.freeze`).
 
 Serve ``public/`` alone, and let the server's user write nowhere.
 
@@ -25,14 +26,14 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import timedelta
 from pathlib import Path
 
 from securesystemslib.signer import Signer
 
 from indextrust.distribution import DistributionFile
-from indextrust.errors import RepositoryError
+from indextrust.errors import InputError, RepositoryError
 from indextrust.names import (
     Hashes,
     NormalizedName,
@@ -43,23 +44,21 @@ from indextrust.repository.changes import Remove, Yank, yank_reason
 from indextrust.repository.checkpoint import Checkpoint
 from indextrust.repository.collect import Collector
 from indextrust.repository.disk import storing, sweep
+from indextrust.repository.emergency import WINDOW, Emergency
 from indextrust.repository.expiry import AHEAD
 from indextrust.repository.imports import Importer, Progress
-from indextrust.repository.intake import Intake
 from indextrust.repository.lock import locked
 from indextrust.repository.log import author
 from indextrust.repository.mirrors import Mirror
 from indextrust.repository.objects import ObjectStore
 from indextrust.repository.offline import (
     check_online_key,
-    check_successor,
     verify,
 )
 from indextrust.repository.opened import INCOMING, LOCK, OBJECTS, STATE, Clock, utc_now
 from indextrust.repository.origin import Origin
 from indextrust.repository.plan import TargetFile, utc
 from indextrust.repository.publish import check_unchanged
-from indextrust.repository.questions import Questions
 from indextrust.repository.queue import Pending
 from indextrust.repository.rebin import begin
 from indextrust.repository.rebuild import rebuild
@@ -75,13 +74,11 @@ from indextrust.repository.results import (
 from indextrust.repository.roles import SignedRoles
 from indextrust.repository.schema import Database
 from indextrust.repository.seal import Seal, key_place, make_key, read_key
+from indextrust.repository.served import VERSION_LIMIT
 from indextrust.repository.state import State
 from indextrust.repository.stored import Damage
 
 __all__ = ["Repository", "utc_now"]
-
-WINDOW = 100_000
-"""Files that one publication takes from the queue at most: it holds their documents in memory."""
 
 _LEFTOVER = re.compile(r"[0-9a-f]{32}|state\.sqlite(-journal)?|queue\.head", re.ASCII)
 _MADE = re.compile(
@@ -90,11 +87,12 @@ _MADE = re.compile(
 """What a `create` that was killed may have left in the folder."""
 
 
-class Repository(Questions):
+class Repository(Emergency):
     """An index folder. Made by `create`, found again by `open`.
 
     Methods that change something raise, besides what they name, `StoreError` when the disk
-    refuses and `ConflictError` when another process keeps the lock for a minute.
+    refuses and `ConflictError` when another process keeps the lock for a minute; those that sign,
+    and `collect`, which removes evidence, `FrozenError` while the repository is frozen.
     """
 
     @classmethod
@@ -195,6 +193,7 @@ class Repository(Questions):
         clock: Clock = utc_now,
         queue_key: Path | None = None,
         by: str | None = None,
+        good: Checkpoint | None = None,
     ) -> Rebuilt:
         """Make the state anew from the signed metadata in the public folder, and nothing else.
 
@@ -208,14 +207,19 @@ class Repository(Questions):
             clock: tells the time, aware, UTC.
             queue_key: file of the key that vouches for the queue, made if it is not there.
             by: as for `create`.
+            good: a checkpoint, where somebody may have signed with a stolen key: the state is
+                made of that, and of what is served only the offline roles and the numbers are
+                believed. To be followed by `recover`.
 
         Raises:
+            CheckpointError: a part of the checkpoint was altered.
             RefusedError, UnreachableError: what is served is not what a client of this root would
                 take, but for expiry. Nothing has changed.
             RepositoryError: no index of this profile is there.
             KeyFileError: no usable queue key.
         """
-        return rebuild(folder, root, key_place(folder, queue_key), author(by), clock())
+        place = key_place(folder, queue_key)
+        return rebuild(folder, root, place, author(by), clock(), good)
 
     # -- changes -----------------------------------------------------------------------------
 
@@ -336,7 +340,7 @@ class Repository(Questions):
                 offline role has expired, or a client would refuse the result.
             SigningError: the signer failed.
         """
-        with self._locked():
+        with self._unfrozen():
             check_unchanged(self._state, self._storage)
             done = self._publish(self._state.queue.pending(limit=WINDOW), timedelta(0))
             while (pending := self._state.queue.pending(limit=WINDOW)).changes:
@@ -359,7 +363,7 @@ class Repository(Questions):
         Raises:
             RepositoryError, SigningError: as `publish`.
         """
-        with self._locked():
+        with self._unfrozen():
             check_unchanged(self._state, self._storage)
             published = self._publish(self._begun(), within)
         return None if published.nothing_to_do else published
@@ -379,13 +383,8 @@ class Repository(Questions):
                 those), or another online key.
             SigningError: the signer failed; call `install` or `publish` again.
         """
-        with self._locked():
-            current = self._offline(None)
-            offline = verify(roles, current.roots, self._clock())
-            check_online_key(offline, online)
-            check_successor(current, offline)
-            self._objects.keep_offline(offline)
-            return self._start_over(offline, online)
+        with self._unfrozen():
+            return self._start_over(self._adopted(roles, online), online)
 
     def rebin(self, roles: SignedRoles, online: Signer) -> Published:
         """Take new offline roles with another number of bins, and spread all targets over those.
@@ -405,7 +404,7 @@ class Repository(Questions):
             AlteredStateError: state and served bins differ: audit, restore, then come again.
             SigningError: the signer failed; call `rebin` or `publish` again.
         """
-        with self._locked():
+        with self._unfrozen():
             check_unchanged(self._state, self._storage)
             current, now = self._offline(None), self._clock()
             offline = verify(roles, current.roots, now)
@@ -415,7 +414,7 @@ class Repository(Questions):
             self._online = online
             return self._publish(self._begun(), timedelta(0))
 
-    def restore(self) -> Published:
+    def restore(self, *, above: int = 0) -> Published:
         """Bring the public folder back to the state, and sign everything anew.
 
         Whatever differs is written again from the private copies, what does not belong is moved
@@ -423,12 +422,21 @@ class Repository(Questions):
         whoever signed them. Reads the whole index once. If the online key was stolen, hold a
         ceremony and use `install`.
 
+        Args:
+            above: version numbers go on above this one, too. For a server that was put back from a
+                backup, the public folder with it: nothing here says what clients have seen since,
+                and they refuse whatever is lower. Give the highest version of timestamp, snapshot
+                or a bin that a mirror or a client has.
+
         Raises:
+            InputError: a number beyond what versions can be.
             RepositoryError: no online signer.
             SigningError: the signer failed; call it again.
         """
-        with self._locked():
-            return self._start_over(None, self._signer())
+        if not 0 <= above <= VERSION_LIMIT:
+            raise InputError(f"expected a version up to {VERSION_LIMIT}, got {above}")
+        with self._unfrozen():
+            return self._start_over(None, self._signer(), above)
 
     def refill(
         self, good: Checkpoint, damages: Iterable[Damage], *, mirror: Mirror | None = None
@@ -460,33 +468,17 @@ class Repository(Questions):
         """
         now, offline = self._clock(), self._offline(None)
         collector = Collector(self._state, self._storage, self._objects, offline, now)
-        with self._locked():
+        with self._unfrozen():
             check_unchanged(self._state, self._storage)
             collector.sweep_metadata()
         for projects in collector.changed_projects():
-            with self._locked():
+            with self._unfrozen():
                 collector.sweep_targets(projects)
-        with self._locked():
+        with self._unfrozen():
             collector.sweep_snapshots()
         return collector.collected
 
     # -- parts -------------------------------------------------------------------------------
-
-    def _intake(self) -> Intake:
-        return Intake(self._state, self._objects, self._check_published, WINDOW)
-
-    def _check_published(
-        self, files: Mapping[NormalizedName, Mapping[str, DistributionFile]]
-    ) -> Mapping[NormalizedName, TargetFile | None]:
-        """Refuse files that are not what is published. Raises AlteredStateError.
-
-        Returns:
-            What is signed for the documents; nothing while no bin has them.
-        """
-        if self._state.queue.ledger().rebinning is not None:
-            return {}
-        known = self._warm.known
-        return Origin(self._state, self._storage, self._offline(None), known).documents(files)
 
     def _queue(self, change: Remove | Yank) -> None:
         with self._locked():

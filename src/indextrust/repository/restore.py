@@ -48,7 +48,7 @@ from indextrust.repository.storage import FolderStorage
 
 __all__ = ["Repair"]
 
-_FOLDERS = ("metadata", "simple", "files")
+_FOLDERS = ("metadata", "simple", "files", "incidents")
 _PREFIXED = re.compile(r"([0-9a-f]{64}|[0-9a-f]{128})\..+", re.ASCII)
 
 
@@ -97,6 +97,7 @@ class Repair:
         self._metadata()
         self._strangers("simple", {*projects, "index.html"})
         self._strangers("files", set(projects))
+        self._incidents()
         for project in projects:
             self._project(project)
         listing = html_index(projects)
@@ -202,6 +203,18 @@ class Repair:
                 and self._storage.is_file(METADATA + name)
             ):
                 self._set_aside(METADATA + name)
+
+    def _incidents(self) -> None:
+        """Set aside what is in the place of a record; what is missing the publisher writes."""
+        expected = {
+            name: TargetFile(*describe(data))
+            for path, data in self._offline.incidents.items()
+            for name in (path, hash_prefixed(path, describe(data).sha256))
+        }
+        for name, target in expected.items():
+            if self._storage.exists(name):
+                self._is_wrong(name, target)
+        self._strangers("incidents", {name.rpartition("/")[2] for name in expected})
 
     def _project(self, project: NormalizedName) -> None:
         self._folders((f"simple/{project}", f"files/{project}"))

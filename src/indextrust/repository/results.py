@@ -146,6 +146,7 @@ class Status:
         hashes: which are listed of what is new.
         sha256_only: where both are, published files that are listed with a SHA-256 alone.
         uses: of the online key; None if its log is not as it was written, which is a warning.
+        frozen: why nothing is signed, in a sentence; None if it is not frozen.
     """
 
     roles: tuple[RoleStatus, ...]
@@ -160,6 +161,7 @@ class Status:
     hashes: Hashes = "sha256"
     sha256_only: int | None = None
     uses: KeyUses | None = None
+    frozen: str | None = None
 
     def role(self, name: str) -> RoleStatus:
         """One of the roles, by name."""
@@ -198,11 +200,11 @@ class LogEntry:
             many, or ``rehash`` of some; ``hashes``: both are listed from then on; ``begin`` or
             ``publish``: a publication began, or is out; ``create``: of the repository;
             ``restore``: by `Repository.restore` or `Repository.install`; ``rebin``: by
-            `Repository.rebin`.
+            `Repository.rebin`; ``freeze`` or ``thaw``.
         project: of the file, or files.
         filename: the file's own name.
         sha256: of a file that was added.
-        reason: of a yank.
+        reason: of a yank, a freeze or a thaw.
         publication: number of the entry that began the publication that it is, or was published
             in; None while a change waits.
         snapshot: version of the snapshot in which it is published.

@@ -21,7 +21,16 @@ from typing import Any, NamedTuple, Protocol
 
 from indextrust.distribution import SHA256_HEX, SHA512_HEX
 from indextrust.errors import MissingRoleError, ProfileError, RepositoryError, UnreachableError
-from indextrust.names import BINS, ROOT, SNAPSHOT, TARGETS, TIMESTAMP, metadata_filename
+from indextrust.incidents import MAX_LENGTH
+from indextrust.names import (
+    BINS,
+    ROOT,
+    SNAPSHOT,
+    TARGETS,
+    TIMESTAMP,
+    hash_prefixed,
+    metadata_filename,
+)
 from indextrust.repository.encode import entries_digest
 from indextrust.repository.offline import Offline, verify
 from indextrust.repository.plan import RoleFile, TargetFile, utc
@@ -94,10 +103,12 @@ class ServedSet:
         if anchor not in roots:
             raise RepositoryError("the root given is none of those that are served")
         self._parent = self._role(BINS, self.trusted.targets)[1]
-        files = [
+        targets, bins = (
             self._read(name, self.version(name), self._limits.ceiling) for name in (TARGETS, BINS)
-        ]
-        self.offline: Offline = verify(SignedRoles(roots, *files), {}, None)
+        )
+        listed = self.trusted.targets.targets
+        incidents = {path: self._record(path, entry) for path, entry in listed.items()}
+        self.offline: Offline = verify(SignedRoles(roots, targets, bins, incidents), {}, None)
 
     def metadata(self) -> dict[str, bytes]:
         """The signed files above the bins, by name: every root, targets, bins, snapshot and
@@ -217,6 +228,15 @@ class ServedSet:
         role = verified_targets(parse(data, where=name, max_length=limit), name, keys, BINS)
         version_is(info.version, role, name)
         return data, role
+
+    def _record(self, path: str, entry: Mapping[str, Any]) -> bytes:
+        """An incident record that targets lists; `verify` compares it."""
+        target = _target(TARGETS, path, entry)
+        name = hash_prefixed(path, target.sha256)
+        data = self._storage.read(name, min(target.length, MAX_LENGTH))
+        if data is None:
+            raise UnreachableError(f"{name}: missing, or longer than is listed")
+        return data
 
     def _read(self, role: str, version: int | None, limit: int) -> bytes:
         name = metadata_filename(role, version)

@@ -1,0 +1,159 @@
+"""From an investigation to items to decide on, and from decisions to an incident record. PURE.
+
+Nothing of what a thief wrote is believed but its digests: names that no client of ours would take
+can be decided on (they go), and do not get into the record.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+
+from indextrust.ceremony.decisions import Item
+from indextrust.distribution import DistributionFile
+from indextrust.errors import InputError
+from indextrust.incidents import Fingerprint, Incident, IncidentFile
+from indextrust.names import METADATA_SUFFIX, NormalizedName, project_name
+from indextrust.repository.audited import Finding
+from indextrust.repository.blame import Queued
+from indextrust.repository.investigation import Investigation
+
+__all__ = ["Describe", "items_of", "names_of", "record_of"]
+
+Describe = Callable[[str, str], Fingerprint]
+"""Gives by what a file is recognised, from its path and SHA-256; of one that nobody has, that."""
+
+
+def items_of(found: Investigation) -> list[Item]:
+    """What has to be decided on, sorted by path."""
+    by_file: dict[str, dict[str, Finding]] = {}
+    pages: dict[str, Finding] = {}
+    for finding in found.audited.findings:
+        path = finding.difference.path
+        if path.startswith("files/"):
+            by_file.setdefault(path.removesuffix(METADATA_SUFFIX), {})[path] = finding
+        else:
+            pages[path] = finding
+    items = [_file(path, both, found) for path, both in by_file.items()]
+    items += _undone(found, set(by_file))
+    explained = {item.path.split("/")[1] for item in items}
+    items += [
+        _page(path, finding, found)
+        for path, finding in pages.items()
+        if finding.difference.project not in explained
+    ]
+    return sorted(items, key=lambda item: item.path)
+
+
+def record_of(
+    items: Iterable[Item], describe: Describe, *, name: str, summary: str, date: datetime
+) -> tuple[Incident | None, list[str]]:
+    """The incident record: what was served and must not be used.
+
+    Args:
+        items: with their decisions.
+        describe: tells by what a file is recognised.
+        name: id of the record.
+        summary: what happened, for users.
+        date: aware, whole seconds.
+
+    Returns:
+        The record, None if nothing bad was served under a name that a client takes; and the names
+        that are too odd for it.
+
+    Raises:
+        InputError: an id, a summary or a date that a record can't have.
+    """
+    files: list[IncidentFile] = []
+    odd: list[str] = []
+    for item in items:
+        _, project, filename = item.path.split("/", 2)
+        good_core, _, served_core = item.core
+        right_core = item.core[1] if item.believed else good_core
+        listed = item.outcome is not None
+        for suffix, bad, good in (
+            ("", item.served, item.outcome),
+            (METADATA_SUFFIX, served_core, right_core if listed else None),
+        ):
+            kept = suffix and item.decision == "keep"
+            if not item.is_file or item.kind == "undone" or bad in (None, good) or kept:
+                continue
+            path = f"{item.path}{suffix}"
+            right = None if good is None else describe(path, good)
+            try:
+                owner = project_name(project)
+                wrong = (describe(path, bad),)
+                files.append(IncidentFile(owner, f"{filename}{suffix}", wrong, right))
+            except InputError:
+                odd.append(path)
+    if not files:
+        return None, odd
+    files.sort(key=lambda file: (file.project, file.filename))
+    return Incident(name, date, summary, tuple(files)), odd
+
+
+def _file(path: str, both: Mapping[str, Finding], found: Investigation) -> Item:
+    """The item of a distribution file, from the differences of itself and of its core metadata."""
+    ours = _ours(path, found)
+    own, beside = both.get(path), both.get(f"{path}{METADATA_SUFFIX}")
+    good, served = _digests(own) if own else (_sha256(ours), _sha256(ours))
+    core = _digests(beside) if beside else (None, None)
+    core_ours = ours.metadata_sha256 if ours is not None and beside else None
+    queued = [finding.queued for finding in (own, beside) if finding is not None]
+    return Item(
+        *(path, own.difference.kind if own else "changed", good, _sha256(ours), served),
+        None if None in queued else _words(queued[0]),
+        found.believed,
+        (core[0], core_ours, core[1]),
+        taken=_taken(path, found),
+    )
+
+
+def _page(path: str, finding: Finding, found: Investigation) -> Item:
+    good, served = _digests(finding)
+    kind, queued = finding.difference.kind, finding.queued
+    return Item(path, kind, good, None, served, _words(queued), found.believed)
+
+
+def _undone(found: Investigation, there: set[str]) -> list[Item]:
+    """Files whose change was queued, and undone by somebody else."""
+    items = []
+    for path, target in found.undone.items():
+        if path.startswith("files/") and not path.endswith(METADATA_SUFFIX) and path not in there:
+            served = None if target is None else target.sha256
+            ours = _sha256(_ours(path, found))
+            item = Item(path, "undone", served, ours, served, None, found.believed)
+            items.append(replace(item, taken=_taken(path, found)))
+    return items
+
+
+def _ours(path: str, found: Investigation) -> DistributionFile | None:
+    _, project, filename = path.split("/", 2)
+    return found.ours.get(NormalizedName(project), {}).get(filename)
+
+
+def _taken(path: str, found: Investigation) -> str | None:
+    return found.taken.get(path.rpartition("/")[2].lower())
+
+
+def _sha256(file: DistributionFile | None) -> str | None:
+    return None if file is None else file.sha256
+
+
+def _digests(finding: Finding) -> tuple[str | None, str | None]:
+    """In the checkpoint, and served."""
+    before, now = finding.difference.before, finding.difference.now
+    return (
+        None if before is None else before.sha256,
+        None if now is None else now.sha256,
+    )
+
+
+def _words(queued: Queued | None) -> str | None:
+    return None if queued is None else f"{queued.who} at {queued.time}, log entry {queued.number}"
+
+
+def names_of(items: Sequence[Item]) -> list[tuple[NormalizedName, str]]:
+    """Project and file name of items."""
+    return [(NormalizedName(item.path.split("/")[1]), item.path.split("/", 2)[2]) for item in items]

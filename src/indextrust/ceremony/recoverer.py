@@ -1,0 +1,484 @@
+"""A recovery, step by step: from the theft to clients that see the good state again.
+
+`Recovery.start` freezes and remembers; `Recovery.next` does one step, or says what it needs for it.
+In the folder ``recovery`` of the repository lie the files between the steps:
+
+* ``recovery.json``: how far it is (`indextrust.ceremony.recovery_file`);
+* ``decisions.txt``: what is to become of each difference, for people to edit;
+* ``ID.json``: the incident record that follows from the decisions;
+* ``event.json``: the signing event, to be carried to the keyholders, and merged back here;
+* ``finished/``: what leaves the room, as `ceremony finish` writes it.
+
+What it guarantees:
+
+* Nothing is installed under which a stolen key is trusted by any path (`recovery.check_cured`),
+  and no decision is forgotten: files without one stop it.
+* A thief who goes on writing while people decide can't hold it up: what is installed follows from
+  the state, the decisions and new keys, not from what is served. What he changed after the audit
+  is undone too, and said at the end; only the incident record lacks it.
+* Every step may be cut short anywhere and done again: its result is written before
+  ``recovery.json`` says so.
+
+From a script::
+
+    recovery = Recovery.start(repository, ["timestamp"], summary="…", checkpoint=(path, digest))
+    recovery = recovery.audit()                # writes decisions.txt
+    recovery = recovery.decide()
+    recovery = recovery.propose(Change(online=new_public_key))
+    …                                          # keyholders sign recovery.event
+    recovery = recovery.finish()
+    recovery = recovery.install(new_signer)
+    recovery = recovery.verify()
+    recovery = recovery.thaw()
+
+Source: PEP 458, "In the Event of a Key Compromise".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from securesystemslib.signer import Key, Signer
+
+from indextrust.ceremony.check import read_roles
+from indextrust.ceremony.decisions import (
+    Item,
+    from_trees,
+    read_decisions,
+    to_trees,
+    write_decisions,
+)
+from indextrust.ceremony.event import Proposed
+from indextrust.ceremony.event_file import create_event, create_folder, read_event, replace_file
+from indextrust.ceremony.findings import items_of, names_of, record_of
+from indextrust.ceremony.finish import check_finished, outputs
+from indextrust.ceremony.incidents import read_incident
+from indextrust.ceremony.judge import judge
+from indextrust.ceremony.judged import Judged
+from indextrust.ceremony.keyholders import Profile
+from indextrust.ceremony.proposal import Change, propose_next
+from indextrust.ceremony.recovery import Cure, RecoveryPlan, check_cured, make_plan
+from indextrust.ceremony.recovery_file import Progress, read_progress, write_progress
+from indextrust.ceremony.sources import Sources
+from indextrust.ceremony.tools import software, tools
+from indextrust.ceremony.words import missing
+from indextrust.distribution import is_plain_text
+from indextrust.errors import CeremonyError, InputError, StoreError
+from indextrust.incidents import Incident
+from indextrust.repository import Repository
+from indextrust.repository.checkpoint import read_checkpoint
+from indextrust.repository.disk import read_bounded, storing
+from indextrust.repository.freeze import Frozen
+from indextrust.repository.log import author
+from indextrust.repository.plan import utc
+from indextrust.repository.results import Published
+from indextrust.repository.roles import SignedRoles
+
+__all__ = ["DECISIONS", "EVENT", "FINISHED", "FOLDER", "Recovery"]
+
+FOLDER, DECISIONS, EVENT, FINISHED = "recovery", "decisions.txt", "event.json", "finished"
+"""Names: in the repository's folder, and in that."""
+
+_MAX_DECISIONS = 1 << 28
+
+
+@dataclass(frozen=True)
+class Recovery:
+    """A recovery under way. Each step gives the recovery after it.
+
+    Args:
+        repository: opened without its online key, which may be the thief's.
+        progress: how far it is.
+        now: the time that the steps are dated with, aware, UTC.
+        published: what `install` published.
+    """
+
+    repository: Repository
+    progress: Progress
+    now: datetime
+    published: Published | None = None
+
+    # -- beginning ---------------------------------------------------------------------------
+
+    @classmethod
+    def start(
+        cls,
+        repository: Repository,
+        compromised: Sequence[str],
+        *,
+        summary: str,
+        checkpoint: tuple[Path, str] | None = None,
+        by: str | None = None,
+        queue_key: Path | None = None,
+        now: datetime | None = None,
+    ) -> Recovery:
+        """Begin: freeze if an online key was stolen, and remember what to do.
+
+        Args:
+            repository: to be recovered.
+            compromised: which keys (`recovery.make_plan`).
+            summary: what happened, one line, for users; it goes into the incident record.
+            checkpoint: file and digest of what is known to be good, the digest from another place
+                than the server; needed if an online key was stolen.
+            by: who says so.
+            queue_key: as for `Repository.open`, to log the freeze.
+            now: aware; None for the clock.
+
+        Raises:
+            CeremonyError: another recovery is under way; no such key; or no event helps, because
+                a threshold of root keys was stolen.
+            CheckpointError: not that checkpoint.
+            InputError: no checkpoint, or no summary that people can read.
+        """
+        folder = repository.folder / FOLDER
+        if (there := read_progress(folder)) is not None and there.step != "done":
+            raise CeremonyError(f"a recovery is under way since {there.started}: {folder}")
+        now = _now(now)
+        current = read_roles(repository.signed_roles())
+        plan = make_plan(current, compromised)
+        if plan.cure is Cure.OUT_OF_BAND:
+            raise CeremonyError("; ".join(plan.lines()))
+        if not summary or not is_plain_text(summary):
+            raise InputError(f"expected a summary of one printable line, got {summary[:80]!a}")
+        good = _checked(checkpoint) if plan.audited else None
+        frozen = repository.frozen()
+        if plan.audited and frozen is None:
+            words = f"recovery: {', '.join(compromised)}"[:500]
+            frozen, _ = Repository.freeze(
+                repository.folder, words, by=by, clock=lambda: now, queue_key=queue_key
+            )
+        with storing(f"write {folder}"):
+            folder.mkdir(mode=0o700, exist_ok=True)
+        _set_aside(folder, now)
+        progress = Progress(
+            compromised=tuple(compromised),
+            stolen=tuple(sorted(one.key.keyid for one in plan.stolen)),
+            summary=summary,
+            started=utc(now),
+            step="audit" if plan.audited else "propose",
+            root=current.root.version,
+            checkpoint=good,
+            frozen=frozen.content.decode("latin-1") if frozen and plan.audited else None,
+        )
+        write_progress(folder, progress)
+        return cls(repository, progress, now)
+
+    @classmethod
+    def found(cls, repository: Repository, *, now: datetime | None = None) -> Recovery:
+        """The recovery that was started.
+
+        Raises:
+            CeremonyError: none was; or its file is damaged.
+        """
+        progress = read_progress(repository.folder / FOLDER)
+        if progress is None:
+            raise CeremonyError(f"{repository.folder}: no recovery was started")
+        return cls(repository, progress, _now(now))
+
+    # -- questions ---------------------------------------------------------------------------
+
+    @property
+    def folder(self) -> Path:
+        """Where its files are."""
+        return self.repository.folder / FOLDER
+
+    @property
+    def event(self) -> Path:
+        """The signing event."""
+        return self.folder / EVENT
+
+    @property
+    def step(self) -> str:
+        """The next step, of `recovery_file.STEPS`."""
+        return self.progress.step
+
+    @property
+    def items(self) -> list[Item]:
+        """What the audit found, with decisions as soon as there are some."""
+        return from_trees(self.progress.items)
+
+    @property
+    def plan(self) -> RecoveryPlan:
+        """The plan, for the roles that were in force when it began. Raises CeremonyError."""
+        return make_plan(read_roles(self._before()), self.progress.stolen)
+
+    @property
+    def online_key(self) -> Key:
+        """The public key of the online key in the finished event. Raises StoreError."""
+        return read_roles(self._finished()).online_keys[0]
+
+    # -- steps -------------------------------------------------------------------------------
+
+    def audit(self) -> Recovery:
+        """Compare what is served with the checkpoint, and propose what to do with each difference.
+
+        May be done again until the decisions are read; then an edited file is overwritten.
+
+        Raises:
+            CeremonyError: the log was altered: `Repository.rebuild` has to come first.
+            CheckpointError: the checkpoint was altered.
+        """
+        self._at("audit", "decide")
+        if self.progress.checkpoint is None:
+            raise CeremonyError("there is nothing to audit: no online key was stolen")
+        path, digest = self.progress.checkpoint
+        with read_checkpoint(Path(path), digest) as good:
+            found = self.repository.investigate(good)
+        if found.audited.log:
+            raise CeremonyError(
+                f"{found.audited.log}. The state can't be believed: make it anew from the "
+                f"checkpoint (`indextrust rebuild --good`), then go on"
+            )
+        items = items_of(found)
+        notes = [*found.audited.faults]
+        if found.rebuilt:
+            notes.append(
+                "the log was begun anew when the state was rebuilt: what was queued before is not "
+                "known, and looks as if nobody had queued it"
+            )
+        elif not found.believed:
+            notes.append(
+                "the log does not reach back to the checkpoint: what was queued since is not known"
+            )
+        replace_file(self.folder / DECISIONS, write_decisions(items).encode("ascii"))
+        return self._with("decide", items=tuple(to_trees(items)), notes=tuple(notes))
+
+    def decide(self, *, record: str | None = None) -> Recovery:
+        """Read the decisions, and write the incident record that follows from them.
+
+        Args:
+            record: id of the record; None for one that is made of the date.
+
+        Raises:
+            CeremonyError: the file of decisions is not complete; it names the line.
+            InputError: no such id.
+        """
+        self._at("decide")
+        data = read_bounded(self.folder / DECISIONS, _MAX_DECISIONS)
+        if data is None:
+            raise StoreError(f"can't read {self.folder / DECISIONS}")
+        items = read_decisions(data.decode("utf-8", "replace"), self.items)
+        self._sources.check(items)
+        name = record or f"{self.progress.started[:10]}-{self.progress.root + 1}"
+        made, odd = record_of(
+            *(items, self._sources.describe),
+            name=name,
+            summary=self.progress.summary,
+            date=datetime.fromisoformat(self.progress.started),
+        )
+        notes = [*self.progress.notes]
+        notes += [f"too odd a name for the incident record: {path[:200]!r}" for path in odd]
+        if made is not None:
+            replace_file(self.folder / f"{name}.json", made.encode())
+        return self._with(
+            "propose",
+            items=tuple(to_trees(items)),
+            record=None if made is None else name,
+            notes=tuple(notes),
+        )
+
+    def propose(
+        self,
+        change: Change,
+        *,
+        by: str | None = None,
+        profile: Profile | None = None,
+    ) -> Recovery:
+        """Propose the signing event that has the thief out.
+
+        Removes the stolen keyholders and adds the incident record by itself. To propose something
+        else before anybody signed, remove ``event.json`` and call it again.
+
+        Args:
+            change: the new online key, if the old one was stolen; keyholders that come.
+            by: who proposes.
+            profile: which clients must be able to verify; None for those of before.
+
+        Raises:
+            CeremonyError: the proposal would leave a stolen key trusted, or is none that
+                keyholders may sign.
+        """
+        self._at("propose", "sign")
+        if not self.event.exists():
+            plan, current = self.plan, self._before()
+            stolen = {one.key.keyid for one in plan.stolen if "root" in one.roles}
+            gone = [keyid for keyid in sorted(stolen) if keyid not in change.remove]
+            change = replace(
+                change,
+                remove=(*change.remove, *gone),
+                incidents=(*change.incidents, *self._record()),
+            )
+            proposed = Proposed(author(by), self.now, software())
+            event = propose_next(current, change, profile=profile, proposed=proposed)
+            check_cured(read_roles(current), judge(event).new, plan)
+            create_event(self.event, event)
+        self._judged()
+        return self._with("sign")
+
+    def finish(self) -> Recovery:
+        """Take the event that enough keyholders have signed.
+
+        Raises:
+            CeremonyError: signatures are missing (it names who could sign); or a client, or this
+                recovery, would refuse what was signed.
+        """
+        self._at("sign")
+        judged = self._judged()
+        if not judged.complete:
+            raise CeremonyError(missing(judged))
+        check_finished(judged, now=self.now)
+        finished = self.folder / FINISHED
+        if finished.exists():
+            if SignedRoles.load(finished / "public").root != judged.event.roles.root:
+                raise CeremonyError(f"{finished} is of another event: take it away")
+        else:
+            create_folder(finished, outputs(judged, now=self.now, tools=tools()))
+        return self._with("install")
+
+    def install(self, online: Signer) -> Recovery:
+        """Publish the good state under the new keys.
+
+        Args:
+            online: signer of the online key that is in force from now on.
+
+        Raises:
+            CeremonyError: what was finished would leave a stolen key trusted.
+            FrozenError: somebody froze the repository again since the recovery began.
+            RepositoryError, SigningError, StoreError: as `Repository.recover`.
+        """
+        self._at("install")
+        roles, before = self._finished(), self._before()
+        chain = replace(roles, root=(*before.root, *roles.root))
+        check_cured(read_roles(before), read_roles(chain), self.plan)
+        items, sources = [item for item in self.items if item.is_file], self._sources
+        published = self.repository.recover(
+            roles,
+            online,
+            self._frozen(),
+            add=[wanted for item in items if (wanted := sources.wanted(item)) is not None],
+            remove=names_of(
+                [item for item in items if item.outcome is None and item.ours is not None]
+            ),
+        )
+        return replace(self._with("verify"), published=published)
+
+    def verify(self) -> Recovery:
+        """Look at what is served now, as a client does.
+
+        Raises:
+            CeremonyError: a stolen key is listed; or a file is not as was decided.
+        """
+        self._at("verify")
+        served = read_roles(SignedRoles.load(self.repository.public / "metadata"))
+        check_cured(read_roles(self._before()), served, self.plan)
+        notes = list(self.progress.notes)
+        if self.progress.checkpoint is not None:
+            path, digest = self.progress.checkpoint
+            with read_checkpoint(Path(path), digest) as good:
+                found = self.repository.investigate(good)
+            decided = {item.path: item.decision for item in self.items}
+            for item in filter(lambda item: item.is_file, items_of(found)):
+                word = decided.get(item.path)
+                as_decided = word == "keep" or (word == "remove" and item.served is None)
+                if item.queued is None and not as_decided:
+                    raise CeremonyError(f"{item.path} is not as it was decided: {item.words()}")
+            if found.audited.faults:
+                raise CeremonyError(found.audited.faults[0])
+        step = "done" if self.progress.frozen is None else "thaw"
+        return self._with(step, notes=tuple(notes))
+
+    def thaw(self, reason: str | None = None) -> Recovery:
+        """End the freeze: timers may sign again.
+
+        Raises:
+            FrozenError: it was frozen again since the recovery began: that is for a person.
+        """
+        self._at("thaw")
+        frozen = self.repository.frozen()
+        if frozen is not None:
+            if frozen != self._frozen():
+                raise CeremonyError(f"{frozen}: that was said after the recovery began; thaw it")
+            self.repository.thaw(reason or f"recovered: {self.progress.summary}"[:500])
+        return self._with("done")
+
+    # -- parts -------------------------------------------------------------------------------
+
+    def _at(self, *steps: str) -> None:
+        if self.progress.step not in steps:
+            raise CeremonyError(
+                f"the next step of this recovery is {self.progress.step!r}, not {steps[0]!r}"
+            )
+
+    def _with(self, step: str, **changed: object) -> Recovery:
+        progress = replace(self.progress, step=step, **changed)  # type: ignore[arg-type]
+        write_progress(self.folder, progress)
+        return replace(self, progress=progress)
+
+    def _before(self) -> SignedRoles:
+        """The roles in force when it began, also when `install` has replaced them already.
+
+        Where there is an event they come from it, and without incident records.
+        """
+        if self.event.exists():
+            event = read_event(self.event)
+            if event.before is not None:
+                return event.before
+        return self.repository.signed_roles()
+
+    def _finished(self) -> SignedRoles:
+        return SignedRoles.load(self.folder / FINISHED / "public")
+
+    def _frozen(self) -> Frozen | None:
+        """The freeze that it may sign under, if that is in force."""
+        now = self.repository.frozen()
+        said = self.progress.frozen
+        return now if now and said is not None and now.content == said.encode("latin-1") else None
+
+    def _judged(self) -> Judged:
+        """The event, judged, and known to cure. Raises CeremonyError."""
+        judged = judge(read_event(self.event), now=self.now)
+        if judged.old is None or judged.old.root.version != self.progress.root:
+            raise CeremonyError(f"{self.event}: expected the event after root {self.progress.root}")
+        check_cured(judged.old, judged.new, make_plan(judged.old, self.progress.stolen))
+        for incident in self._record():
+            if judged.event.incidents.get(incident.path) != incident.encode():
+                raise CeremonyError(f"{self.event} lacks the incident record {incident.id}")
+        return judged
+
+    def _record(self) -> list[Incident]:
+        name = self.progress.record
+        return [] if name is None else [read_incident(self.folder / f"{name}.json")]
+
+    @property
+    def _sources(self) -> Sources:
+        repository, checkpoint = self.repository, self.progress.checkpoint
+        return Sources(repository.folder, repository.public, checkpoint)
+
+
+def _now(now: datetime | None) -> datetime:
+    return (now or datetime.now(UTC)).astimezone(UTC).replace(microsecond=0)
+
+
+def _checked(checkpoint: tuple[Path, str] | None) -> tuple[str, str]:
+    """The checkpoint that was named, looked at. Raises InputError, CheckpointError."""
+    if checkpoint is None:
+        raise InputError(
+            "an online key was stolen: a checkpoint and its digest are needed to tell what is good"
+        )
+    path, digest = checkpoint
+    with read_checkpoint(path, digest) as good:
+        return str(path.absolute()), good.digest
+
+
+def _set_aside(folder: Path, now: datetime) -> None:
+    """Make room for a new recovery: the files of the last one, into a folder of their own."""
+    left = sorted(path for path in folder.iterdir() if not path.name.startswith("before-"))
+    if left:
+        aside = folder / f"before-{utc(now).replace(':', '').replace('-', '')}"
+        with storing(f"write {aside}"):
+            aside.mkdir()
+            for path in left:
+                path.rename(aside / path.name)

@@ -1,0 +1,84 @@
+"""Where the bytes of files are, for decisions: private copies, the public folder, the checkpoint.
+
+What lies in these places is believed by its hash alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from indextrust.ceremony.decisions import Item
+from indextrust.ceremony.findings import names_of
+from indextrust.errors import CeremonyError, IndextrustError
+from indextrust.incidents import Fingerprint
+from indextrust.installed import describe_wheel
+from indextrust.names import hash_prefixed
+from indextrust.repository.checkpoint import read_checkpoint
+from indextrust.repository.disk import open_regular
+from indextrust.repository.emergency import Wanted
+
+__all__ = ["Sources"]
+
+
+class Sources:
+    """The places of one repository.
+
+    Args:
+        folder: the repository's.
+        public: the folder that is served.
+        checkpoint: path and digest of the checkpoint; None if there is none.
+    """
+
+    def __init__(self, folder: Path, public: Path, checkpoint: tuple[str, str] | None) -> None:
+        self._folder = folder
+        self._public = public
+        self._checkpoint = checkpoint
+
+    def places(self, path: str, sha256: str) -> list[Path]:
+        """Where the bytes of a file may be."""
+        names = (hash_prefixed(path, sha256), path)
+        objects = self._folder / "objects" / sha256[:2] / sha256
+        return [objects, *(self._public / name for name in names)]
+
+    def describe(self, path: str, sha256: str) -> Fingerprint:
+        """By what a file is recognised; of one that nobody has, its SHA-256."""
+        for place in self.places(path, sha256):
+            try:
+                with open_regular(place) as file:
+                    found = describe_wheel(file)
+            except (IndextrustError, OSError):
+                continue
+            if found.sha256 == sha256:
+                return found
+        return Fingerprint(sha256)
+
+    def check(self, items: Sequence[Item]) -> None:
+        """Refuse a decision that can't be carried out, because nobody has the bytes.
+
+        Raises:
+            CeremonyError: it names the file, and where its bytes would be found.
+        """
+        for item in items:
+            wanted = self.wanted(item) if item.is_file else None
+            if wanted is not None and not any(
+                place.is_file() for place in self.places(item.path, wanted.sha256)
+            ):
+                raise CeremonyError(
+                    f"{item.path} is to be listed with sha256 {wanted.sha256}, and its bytes are "
+                    f"nowhere: put them at {self.places(item.path, wanted.sha256)[0]}"
+                )
+
+    def wanted(self, item: Item) -> Wanted | None:
+        """What has to be added for this outcome; None if it is there."""
+        restored = item.decision == "restore" and not item.believed
+        if item.outcome is None or (item.ours == item.outcome and not restored):
+            return None
+        ((project, filename),) = names_of([item])
+        known = None
+        if item.outcome == item.good and self._checkpoint is not None:
+            path, digest = self._checkpoint
+            with read_checkpoint(Path(path), digest) as good:
+                record = good.project(project)
+            known = None if record is None else record.files.get(filename)
+        return Wanted(project, filename, item.outcome, known)
