@@ -320,7 +320,9 @@ def _audit(
     if store:
         with out.progress("files", sample) as step:
             if repository is not None:
-                stored = repository.check_stored(good, audited, sample=sample, progress=step.advance)
+                stored = repository.check_stored(
+                    good, audited, sample=sample, progress=step.advance
+                )
             else:
                 stored = rehash(
                     lambda: expected_files(good, audited),

@@ -36,7 +36,6 @@ from indextrust.distribution import DistributionFile
 from indextrust.errors import InputError, RepositoryError
 from indextrust.names import (
     Hashes,
-    NormalizedName,
     check_filename,
     project_name,
 )
@@ -56,14 +55,13 @@ from indextrust.repository.offline import (
     verify,
 )
 from indextrust.repository.opened import INCOMING, LOCK, OBJECTS, STATE, Clock, utc_now
-from indextrust.repository.origin import Origin
-from indextrust.repository.plan import TargetFile, utc
+from indextrust.repository.plan import utc
 from indextrust.repository.publish import check_unchanged
 from indextrust.repository.queue import Pending
 from indextrust.repository.rebin import begin
 from indextrust.repository.rebuild import rebuild
-from indextrust.repository.rehash import STEP, Rehasher
 from indextrust.repository.refill import Refill, Refilled
+from indextrust.repository.rehash import STEP, Rehasher
 from indextrust.repository.results import (
     Collected,
     Imported,
