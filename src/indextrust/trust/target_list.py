@@ -13,17 +13,15 @@ that isn't canonical) is left to the strict reader.
 
 from __future__ import annotations
 
-import operator
 import re
-from bisect import bisect_left
 from collections.abc import Iterator, Mapping
-from itertools import islice
 from typing import Any
+
+from indextrust.trust.quoted import are_names, cut, position
 
 __all__ = ["TargetList", "cut_out"]
 
 _OPENING = b'"targets":{"'
-_PLAIN = bytes(byte for byte in range(0x20, 0x7F) if byte not in b'"\\,[]{}')
 _HEX = b"0123456789abcdef"
 # as `reader.MAX_DIGITS` and the shape of a length have it
 _END_OF_ENTRY = re.compile(rb":(0|[1-9][0-9]{0,17})\},")
@@ -47,10 +45,7 @@ class TargetList(Mapping[str, Mapping[str, Any]]):
         self._ends = ends
 
     def __getitem__(self, path: str) -> Mapping[str, Any]:
-        wanted = path.encode("utf-8", "surrogatepass")
-        at = bisect_left(self._paths, wanted)
-        if at == len(self._paths) or self._paths[at] != wanted:
-            raise KeyError(path)
+        at = position(self._paths, path)
         hashes = {"sha256": self._digests[at].decode()}
         return {"hashes": hashes, "length": int(self._ends[at][1:-2])}
 
@@ -67,17 +62,15 @@ def cut_out(data: bytes, *, most: int) -> tuple[TargetList, int, int] | None:
 
     Args:
         data: a file's bytes, untrusted, of bounded length.
-        most: quotes to allow: so many pieces are made, and each takes memory.
+        most: quotes to allow.
 
     Returns:
         The list, and where its object begins and ends in `data`. None if it has another shape.
     """
-    start = data.find(_OPENING) + len(_OPENING)
-    end = data.find(b"}}", start)
-    if start < len(_OPENING) or end < 0 or data.count(b'"', start, end) > most:
+    found = cut(data, _OPENING, most=most)
+    if found is None:
         return None
-    pieces = data[start:end].split(b'"')
-    pieces[-1] += b"},"
+    pieces, start, end = found
     paths, digests, ends = pieces[::_PIECES], pieces[6::_PIECES], pieces[9::_PIECES]
     count = len(paths)
     if (
@@ -85,8 +78,7 @@ def cut_out(data: bytes, *, most: int) -> tuple[TargetList, int, int] | None:
         or any(pieces[at::_PIECES] != [fixed] * count for at, fixed in _FIXED.items())
         or b"".join(digests).translate(None, _HEX)
         or not all(map(_END_OF_ENTRY.fullmatch, ends))
-        or b"".join(paths).translate(None, _PLAIN)
-        or not all(map(operator.lt, paths, islice(paths, 1, None)))
+        or not are_names(paths)
     ):
         return None
-    return TargetList(paths, digests, ends), start - len(b'{"'), end + len(b"}}")
+    return TargetList(paths, digests, ends), start, end

@@ -15,14 +15,14 @@ from __future__ import annotations
 
 import operator
 import re
-from bisect import bisect_left
 from collections.abc import Iterator, Mapping
-from itertools import compress, islice
+from itertools import compress
+
+from indextrust.trust.quoted import are_names, cut, position
 
 __all__ = ["VersionList", "cut_out"]
 
 _OPENING = b'"meta":{"'
-_PLAIN = bytes(byte for byte in range(0x20, 0x7F) if byte not in b'"\\,[]{}')
 # as `reader.MAX_DIGITS` and the shape of a version have it
 _END_OF_ENTRY = re.compile(rb":([1-9][0-9]{0,17})\},")
 
@@ -40,11 +40,7 @@ class VersionList(Mapping[str, Mapping[str, int]]):
         self._ends = ends
 
     def __getitem__(self, name: str) -> Mapping[str, int]:
-        wanted = name.encode("utf-8", "surrogatepass")
-        at = bisect_left(self._names, wanted)
-        if at == len(self._names) or self._names[at] != wanted:
-            raise KeyError(name)
-        return {"version": int(self._ends[at][1:-2])}
+        return {"version": int(self._ends[position(self._names, name)][1:-2])}
 
     def __iter__(self) -> Iterator[str]:
         return map(bytes.decode, self._names)
@@ -67,25 +63,22 @@ def cut_out(data: bytes, *, most: int) -> tuple[VersionList, int, int] | None:
 
     Args:
         data: a file's bytes, untrusted, of bounded length.
-        most: quotes to allow: so many pieces are made, and each takes memory.
+        most: quotes to allow.
 
     Returns:
         The list, and where its object begins and ends in `data`. None if it has another shape.
     """
-    start = data.find(_OPENING) + len(_OPENING)
-    end = data.find(b"}}", start)
-    if start < len(_OPENING) or end < 0 or data.count(b'"', start, end) > most:
+    found = cut(data, _OPENING, most=most)
+    if found is None:
         return None
-    pieces = data[start:end].split(b'"')
-    pieces[-1] += b"},"
+    pieces, start, end = found
     names, ends = pieces[::4], pieces[3::4]
     if (
         len(pieces) != 4 * len(names)
         or pieces[1::4] != [b":{"] * len(names)
         or pieces[2::4] != [b"version"] * len(names)
         or not all(map(_END_OF_ENTRY.fullmatch, set(ends)))
-        or b"".join(names).translate(None, _PLAIN)
-        or not all(map(operator.lt, names, islice(names, 1, None)))
+        or not are_names(names)
     ):
         return None
-    return VersionList(names, ends), start - len(b'{"'), end + len(b"}}")
+    return VersionList(names, ends), start, end
