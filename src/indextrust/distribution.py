@@ -94,8 +94,8 @@ class DistributionFile:
         if self.metadata_sha512 is not None and self.metadata_sha256 is None:
             raise InputError(f"{self.filename}: a sha512 of core metadata without their sha256")
 
-    def with_sha512(self, sha512: str, metadata_sha512: str | None) -> DistributionFile:
-        """The same file with its SHA-512 and that of its core metadata."""
+    def with_sha512(self, sha512: str | None, metadata_sha512: str | None) -> DistributionFile:
+        """The same file with its SHA-512 and that of its core metadata, or with None."""
         return replace(self, sha512=sha512, metadata_sha512=metadata_sha512)
 
     def with_yank(self, reason: str | None) -> DistributionFile:

@@ -496,18 +496,6 @@ def test_a_re_binning_takes_both_hashes_along(place: Place) -> None:
     assert both(place) == everywhere(place)
 
 
-def test_a_checkpoint_from_before_the_transition_is_still_a_measure(place: Place) -> None:
-    checkpoint = place.repository.checkpoint()
-    place.repository.rehash()
-    place.repository.publish()
-    later = place.repository.audit(checkpoint)
-    assert later.changed == ("simple/demo/index.json", "simple/other/index.json")
-    assert (later.added, later.removed) == ((), ())
-    again = place.repository.checkpoint()
-    assert place.repository.audit(again).clean
-    assert any("sha512" in target for target in again["targets"].values())
-
-
 # -- cut short -------------------------------------------------------------------------------
 
 

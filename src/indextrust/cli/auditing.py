@@ -309,7 +309,7 @@ def _audit(
     from indextrust.cli.audit_report import Report
     from indextrust.repository.audited import audit as compared
     from indextrust.repository.mirrors import FolderMirror
-    from indextrust.repository.stored import expected_files, rehash
+    from indextrust.repository.stored import check_stored, expected_files
 
     out, now = output(), datetime.now(UTC).replace(microsecond=0)
     repository, log = _opened(folder, queue_key)
@@ -324,7 +324,7 @@ def _audit(
                     good, audited, sample=sample, progress=step.advance
                 )
             else:
-                stored = rehash(
+                stored = check_stored(
                     lambda: expected_files(good, audited),
                     good.layout,
                     served.folder,

@@ -38,7 +38,7 @@ from indextrust.repository.checkpoint import Checkpoint
 from indextrust.repository.checkpoint_make import Progress, silent
 from indextrust.repository.comparison import FileDifference, Project, differences, name_of, pairs
 from indextrust.repository.log import Log
-from indextrust.repository.plan import RoleFile, describe
+from indextrust.repository.plan import RoleFile
 from indextrust.repository.provenance import Listed, as_listed, read_snapshot
 from indextrust.repository.served import METADATA
 from indextrust.repository.verified import EVER, Readable, ServedSet
@@ -194,7 +194,7 @@ def audit(
             fault_count=len(faults),
             faults=tuple(faults),
         )
-    who = _Who(log, RoleFile(good.snapshot_version, *describe(good.snapshot)))
+    who = _Who(log, RoleFile.of(good.snapshot_version, good.snapshot))
     counts: Counter[str] = Counter()
     findings: list[Finding] = []
     with ServedProjects(served, known) as projects:
@@ -280,9 +280,9 @@ def _roles(
 def _known(good: Checkpoint) -> dict[str, Listed]:
     """The roles in a checkpoint: what its snapshot lists, and those above it."""
     files = {
-        ROOT: RoleFile(good.root_version, *describe(good.root)),
-        SNAPSHOT: RoleFile(good.snapshot_version, *describe(good.snapshot)),
-        TIMESTAMP: RoleFile(good.timestamp_version, *describe(good.timestamp)),
+        ROOT: RoleFile.of(good.root_version, good.root),
+        SNAPSHOT: RoleFile.of(good.snapshot_version, good.snapshot),
+        TIMESTAMP: RoleFile.of(good.timestamp_version, good.timestamp),
     }
     try:
         listed = read_snapshot(good.snapshot, files[SNAPSHOT])
@@ -307,5 +307,5 @@ def _served(served: ServedSet) -> dict[str, Listed]:
     files = served.metadata()
     for name, version in versions.items():
         data = files[metadata_filename(name, None if name == TIMESTAMP else version)]
-        found[name] = as_listed(RoleFile(version, *describe(data)))
+        found[name] = as_listed(RoleFile.of(version, data))
     return found

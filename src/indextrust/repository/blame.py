@@ -6,7 +6,8 @@ what it was after some change of the log, word for word: its digest, its size, i
 else was queued by nobody, whoever signed it.
 
 A document is queued if it is the document of the files that it lists, and what it says of each of
-them is as it was or queued.
+them is as it was or queued. Its SHA-512 is if the log says that both hashes are listed, and has a
+change of the project: every document that is signed anew gets it then, and none loses it.
 
 What this proves is what the log proves (`indextrust.repository.log`): that a holder of the queue
 key appended the entry. ``who`` is a record, no proof. And a thief who undoes a change since the
@@ -21,10 +22,10 @@ from typing import NamedTuple
 from indextrust.distribution import DistributionFile
 from indextrust.errors import InputError
 from indextrust.names import SNAPSHOT, TIMESTAMP, NormalizedName, document_path, project_name
-from indextrust.repository.changes import Add, Remove, decode, spread
+from indextrust.repository.changes import Add, Change, Rehash, Remove, decode, spread
 from indextrust.repository.comparison import FileDifference, Project, Signed
 from indextrust.repository.documents import document_bytes
-from indextrust.repository.log import CHANGE, Log
+from indextrust.repository.log import CHANGE, HASHES, Entry, Log
 from indextrust.repository.plan import RoleFile, TargetFile, describe
 
 __all__ = ["Blame", "Queued"]
@@ -64,7 +65,7 @@ class Blame:
         self._log = log
         self.published: dict[str, RoleFile] = {}
         self.reaches_back = False
-        self._since = 0
+        self._since, self._both = 0, False
         for end in log.ends():
             fields = end.fields()
             for name in (SNAPSHOT, TIMESTAMP):
@@ -72,8 +73,9 @@ class Blame:
                     self.published[name] = RoleFile(file["version"], file["length"], file["sha256"])
             if self.published.get(SNAPSHOT) == snapshot:
                 self._since, self.reaches_back = fields["upto"], True
-        for _ in log.verified(since=self._since):
-            pass
+            self._both = self._both or fields.get("hashes") == "both"
+        for entry in log.verified(since=self._since):
+            self._both = self._both or entry.kind == HASHES
 
     def of(
         self, before: Project | None, found: Iterable[FileDifference], now: Project | None
@@ -96,38 +98,76 @@ class Blame:
             name = project_name(found[0].project)
         except InputError:  # no project of ours was ever called that
             return [None] * len(found)
-        states = self._states(name, {} if before is None else before.files)
+        entries = [
+            entry
+            for entry in self._log.of_projects([name], since=self._since)
+            if entry.kind == CHANGE
+        ]
+        states = _states(entries, {} if before is None else before.files)
         queued = [_explained(each, states) for each in found]
         relisted = [each for each in found if each.relisted]
         listed = [_explained(each, states, listed=True) for each in relisted]
         known = [each for each in listed if each is not None]
         for number, each in enumerate(found):
-            if each.path == document_path(name) and known == listed and _remade(name, now):
-                queued[number] = max(known, default=None)
+            if each.path == document_path(name) and known == listed and self._remade(each, now):
+                last = None if known or not entries else _queued(entries[-1])
+                queued[number] = max(known, default=last)
         return queued
 
-    def _states(
-        self, project: NormalizedName, files: Mapping[str, DistributionFile]
-    ) -> dict[str, list[tuple[Queued, DistributionFile | None]]]:
-        """What each file was after each change of it, in order; None: removed."""
-        states: dict[str, list[tuple[Queued, DistributionFile | None]]] = {}
-        current: dict[str, DistributionFile | None] = dict(files)
-        for entry in self._log.of_projects([project], since=self._since):
-            if entry.kind != CHANGE:
-                continue
-            queued = Queued(entry.number, entry.time, entry.who)
-            for change in spread(decode(entry.body)):
-                present = current.get(change.filename)
-                after: DistributionFile | None
-                if isinstance(change, Add):
-                    after = present or change.file
-                elif isinstance(change, Remove) or present is None:
-                    after = None
-                else:
-                    after = present.with_yank(change.reason)
-                current[change.filename] = after
-                states.setdefault(change.filename, []).append((queued, after))
-        return states
+    def _remade(self, found: FileDifference, now: Project | None) -> bool:
+        """Whether a document is the one that its files give, with the hashes it should have."""
+        if found.now is None or now is None or (target := found.now.target) is None:
+            return False
+        both = target.sha512 is not None
+        had = found.before is not None and found.before.sha512 is not None
+        needs = had or any(file.sha512 is not None for file in now.files.values())
+        if not (both if needs else self._both or not both):
+            return False
+        name = NormalizedName(found.project)
+        return target == describe(document_bytes(name, now.files.values()), both=both)
+
+
+def _queued(entry: Entry) -> Queued:
+    return Queued(entry.number, entry.time, entry.who)
+
+
+def _states(
+    entries: Iterable[Entry], files: Mapping[str, DistributionFile]
+) -> dict[str, list[tuple[Queued, DistributionFile | None]]]:
+    """What each file of a project was after each change of it, in order; None: removed.
+
+    Args:
+        entries: of the log, changes of this project.
+        files: before them.
+    """
+    states: dict[str, list[tuple[Queued, DistributionFile | None]]] = {}
+    current: dict[str, DistributionFile | None] = dict(files)
+    for entry in entries:
+        for change in spread(decode(entry.body)):
+            for name, after in _after(change, current):
+                current[name] = after
+                states.setdefault(name, []).append((_queued(entry), after))
+    return states
+
+
+def _after(
+    change: Change, current: Mapping[str, DistributionFile | None]
+) -> list[tuple[str, DistributionFile | None]]:
+    """The files that a change is about, as they are after it."""
+    if isinstance(change, Rehash):
+        found: list[tuple[str, DistributionFile | None]] = []
+        for digests in change.files:
+            file = current.get(digests.filename)
+            if file is not None and (file.sha256, file.metadata_sha256) == digests.of:
+                again = file.with_sha512(digests.sha512, digests.metadata_sha512)
+                found.append((digests.filename, again))
+        return found
+    present = current.get(change.filename)
+    if isinstance(change, Add):
+        return [(change.filename, present or change.file)]
+    if isinstance(change, Remove) or present is None:
+        return [(change.filename, None)]
+    return [(change.filename, present.with_yank(change.reason))]
 
 
 def _explained(
@@ -154,19 +194,11 @@ def _agrees(now: Signed | None, file: DistributionFile | None, core: bool) -> bo
         return now is None
     if now is None or now.listing is None:
         return False
-    listing = dict(now.listing)
     if core:
-        good = listing == {"sha256": file.metadata_sha256}
-        return good and (now.target is None or now.target.sha256 == file.metadata_sha256)
+        digests = (file.metadata_sha256, file.metadata_sha512)
+        good = now == Signed.of_core(file, now.target)
+        return good and (now.target is None or now.target[1:] == digests)
     return now == Signed.of(file, now.target) and now.target in (
         None,
-        TargetFile(file.size, file.sha256),
+        TargetFile(file.size, file.sha256, file.sha512),
     )
-
-
-def _remade(name: NormalizedName, now: Project | None) -> bool:
-    """Whether the served document is the one that its files give."""
-    if now is None:
-        return False
-    target = now.targets.get(document_path(name))
-    return target == describe(document_bytes(name, now.files.values()))

@@ -71,7 +71,8 @@ class Head:
 
     def line(self) -> bytes:
         """The line."""
-        tree = {**vars(self), "metadata": [[name, *file] for name, file in self.metadata]}
+        metadata = [[name, file.length, file.sha256] for name, file in self.metadata]
+        tree = {**vars(self), "metadata": metadata}
         return json.dumps(tree, sort_keys=True, separators=(",", ":")).encode("ascii") + b"\n"
 
     @classmethod

@@ -6,6 +6,9 @@ key signs well), but whether it says what it said when it was known to be good. 
 signed for a file stands in two places, its entry in a bin (in the layout ``pep458``) and the
 project's document; a difference in either is one.
 
+In PEP 458's hash transition a file gains a SHA-512 beside its SHA-256. That is a change, and told
+apart from others: ``sha512 added``.
+
 What no client could read counts as removed: a bin or a document that a client refuses hides what is
 in it.
 
@@ -80,7 +83,14 @@ class Signed(NamedTuple):
             ("upload-time", file.upload_time),
             ("requires-python", file.requires_python),
             ("yanked", file.yanked),
+            ("sha512", file.sha512),
         )
+        return cls(target, listing)
+
+    @classmethod
+    def of_core(cls, file: DistributionFile, target: TargetFile | None) -> Signed:
+        """The same of its core metadata, which it has."""
+        listing = (("sha256", file.metadata_sha256), ("sha512", file.metadata_sha512))
         return cls(target, listing)
 
     @property
@@ -88,7 +98,15 @@ class Signed(NamedTuple):
         """What a client takes it for: the entry's digest, or else that in the document."""
         if self.target is not None:
             return self.target.sha256
-        return next(str(value) for name, value in self.listing or () if name == "sha256")
+        return str(dict(self.listing or ())["sha256"])
+
+    @property
+    def sha512(self) -> str | None:
+        """The SHA-512 beside it, if there is one."""
+        if self.target is not None:
+            return self.target.sha512
+        found = dict(self.listing or ()).get("sha512")
+        return None if found is None else str(found)
 
 
 class FileDifference(NamedTuple):
@@ -115,13 +133,29 @@ class FileDifference(NamedTuple):
 
     @property
     def fields(self) -> tuple[str, ...]:
-        """What changed: ``target`` for its entry, and fields of the simple API."""
+        """What changed: ``target`` for its entry, and fields of the simple API; and ``sha512``,
+        with ``added`` or ``removed`` if it was on one side only, for that in either place."""
         if self.before is None or self.now is None:
             return ()
-        names = ["target"] if self.before.target != self.now.target else []
+        there, here = self.before.target, self.now.target
+        names = ["target"] if _without_sha512(there) != _without_sha512(here) else []
         old, new = dict(self.before.listing or ()), dict(self.now.listing or ())
-        names += sorted(n for n in old.keys() | new.keys() if old.get(n) != new.get(n))
+        changed = (n for n in old.keys() | new.keys() if old.get(n) != new.get(n))
+        names += sorted(name for name in changed if name != "sha512")
+        both = (
+            (there and there.sha512, here and here.sha512),
+            (old.get("sha512"), new.get("sha512")),
+        )
+        names += dict.fromkeys(f"sha512{_change(*pair)}" for pair in both if pair[0] != pair[1])
         return tuple(names)
+
+
+def _without_sha512(target: TargetFile | None) -> TargetFile | None:
+    return None if target is None else target._replace(sha512=None)
+
+
+def _change(before: object, now: object) -> str:
+    return " added" if before is None else " removed" if now is None else ""
 
 
 def _listing(signed: Signed | None) -> object:
@@ -217,6 +251,5 @@ def _signed(
         found[path] = Signed.of(file, project.targets.get(path))
         if file.metadata_sha256 is not None:
             beside = f"{path}.metadata"
-            core = (("sha256", file.metadata_sha256),)
-            found[beside] = Signed(project.targets.get(beside), core)
+            found[beside] = Signed.of_core(file, project.targets.get(beside))
     return found

@@ -17,7 +17,7 @@ from securesystemslib.signer import Signer
 
 from indextrust.distribution import DistributionFile
 from indextrust.errors import IndextrustError, RepositoryError, StoreError
-from indextrust.names import NormalizedName, file_path, hash_prefixed
+from indextrust.names import NormalizedName, file_path
 from indextrust.repository.changes import Remove, Yank
 from indextrust.repository.checkpoint import Checkpoint
 from indextrust.repository.disk import copy_bytes, open_regular, storing, sweep
@@ -28,7 +28,8 @@ from indextrust.repository.lock import locked
 from indextrust.repository.log import FREEZE, THAW, author
 from indextrust.repository.opened import INCOMING, LOCK, STATE, Clock, utc_now
 from indextrust.repository.origin import Origin
-from indextrust.repository.plan import utc
+from indextrust.repository.place import names_of
+from indextrust.repository.plan import Digests, TargetFile, utc
 from indextrust.repository.questions import Questions
 from indextrust.repository.results import Published
 from indextrust.repository.roles import SignedRoles
@@ -62,10 +63,14 @@ class Wanted:
     known: DistributionFile | None = None
 
     def agrees(self, file: DistributionFile) -> bool:
-        """Whether that is what is listed, but for its yank."""
+        """Whether that is what is listed, but for its yank, and for a SHA-512 that only one of both
+        has: what is known may be from before the hash transition, and is not listed anew for it."""
         if self.known is None:
             return file.sha256 == self.sha256
-        return file.with_yank(None) == self.known.with_yank(None)
+        pairs = (self.known.sha512, file.sha512), (self.known.metadata_sha512, file.metadata_sha512)
+        same = all(None in pair or pair[0] == pair[1] for pair in pairs)
+        known, there = (one.with_yank(None).with_sha512(None, None) for one in (self.known, file))
+        return same and known == there
 
 
 class Emergency(Questions):
@@ -220,7 +225,8 @@ class Emergency(Questions):
     def _copy_of(self, wanted: Wanted) -> Path:
         """A copy in the scratch folder, under its own name. Raises StoreError."""
         path = file_path(wanted.project, wanted.filename)
-        names = (hash_prefixed(path, wanted.sha256), path)
+        sha512 = None if wanted.known is None else wanted.known.sha512
+        names = names_of(path, Digests(wanted.sha256, sha512), "pep458")
         places = [self._objects.path(wanted.sha256), *(self.public / name for name in names)]
         folder = self.folder / INCOMING / f"{wanted.sha256}.wanted"
         with storing(f"write {folder}"):
@@ -245,8 +251,13 @@ class Emergency(Questions):
 
     def _check_published(
         self, files: Mapping[NormalizedName, Mapping[str, DistributionFile]]
-    ) -> None:
-        """Refuse files that are not what is published. Raises AlteredStateError."""
-        if self._state.queue.ledger().rebinning is None:  # else no bin has them at the moment
-            known = self._warm.known
-            Origin(self._state, self._storage, self._offline(None), known).documents(files)
+    ) -> Mapping[NormalizedName, TargetFile | None]:
+        """Refuse files that are not what is published. Raises AlteredStateError.
+
+        Returns:
+            What is signed for the documents; nothing while no bin has them.
+        """
+        if self._state.queue.ledger().rebinning is not None:
+            return {}
+        known = self._warm.known
+        return Origin(self._state, self._storage, self._offline(None), known).documents(files)

@@ -22,7 +22,7 @@ from indextrust.repository.audited import Audited, audit
 from indextrust.repository.blame import Blame
 from indextrust.repository.checkpoint import Checkpoint
 from indextrust.repository.log import REBUILD
-from indextrust.repository.plan import RoleFile, TargetFile, describe
+from indextrust.repository.plan import RoleFile, TargetFile
 from indextrust.repository.state import State
 from indextrust.repository.storage import FolderStorage
 
@@ -92,7 +92,7 @@ def investigate(
 
 def _reaches_back(state: State, good: Checkpoint) -> bool:
     try:
-        snapshot = RoleFile(good.snapshot_version, *describe(good.snapshot))
+        snapshot = RoleFile.of(good.snapshot_version, good.snapshot)
         return Blame(state.queue.log, snapshot).reaches_back
     except (AlteredStateError, StoreError):
         return False

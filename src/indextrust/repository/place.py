@@ -23,7 +23,7 @@ from collections.abc import Set as AbstractSet
 from indextrust.names import Layout, NormalizedName, document_path, hash_prefixed, is_target_path
 from indextrust.repository.documents import html_index
 from indextrust.repository.objects import ObjectStore
-from indextrust.repository.plan import Digests, TargetFile, page_path
+from indextrust.repository.plan import Digests, TargetFile, describe, page_path
 from indextrust.repository.storage import FolderStorage
 
 __all__ = [

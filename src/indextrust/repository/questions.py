@@ -113,8 +113,8 @@ class Questions(Opened):
         """Compare the metadata that is served with the state.
 
         What is signed for each target is compared, and no target is read: files that were altered
-        or are missing are found by clients, by `check_stored`, and by `restore`, which hashes them all.
-        After a compromise the state proves nothing: see `audit_since`.
+        or are missing are found by clients, by `check_stored`, and by `restore`, which hashes them
+        all. After a compromise the state proves nothing: see `audit_since`.
         """
         return audit.compare(self.expected_targets(), *self._served())
 

@@ -312,13 +312,15 @@ class _Rebuild:
                 bulk.insert(db, schema.projects, [{"name": record.name} for record in some])
                 bulk.insert(db, schema.files, elsewhere)
                 bulk.use(db, files)
-        snapshot = RoleFile(good.snapshot_version, *describe(good.snapshot))
-        timestamp = RoleFile(good.timestamp_version, *describe(good.timestamp))
+        snapshot = RoleFile.of(good.snapshot_version, good.snapshot)
+        timestamp = RoleFile.of(good.timestamp_version, good.timestamp)
         listed = read_snapshot(good.snapshot, snapshot)
         found = {SNAPSHOT: snapshot, TIMESTAMP: timestamp}
+        with database.begin() as db:
+            both = bool(db.scalar(_ANY_SHA512))
         for piece in bulk.pieces(scheme.names(), _BINS_AT_A_TIME):
             with database.begin() as db:
-                entries = bulk.entries_of(db, piece)
+                entries = bulk.entries_of(db, piece, both=both)
             for name in piece:
                 there = listed.get(name)
                 if there is None:

@@ -16,6 +16,11 @@ reason of a yank or null. Core metadata is ``false``: there is none; its length;
 length is signed nowhere (layout ``projects``). After a NUL come the digests of the files, 32 bytes
 each, in the order of the text, each followed by that of its core metadata if it has any.
 
+Where a SHA-512 is signed beside the SHA-256 (PEP 458's hash transition), it follows that, 64 bytes,
+which count as two digests; and the text says so: of a file there is one field more, 1 for its own,
+2 for that of its core metadata, 3 for both. Of a document there is a last ``true``, and its SHA-512
+comes before all others. What has a SHA-256 alone stands as above.
+
 Equal lines are equal projects: a line holds the document's digest, and that covers the others.
 
 Projects stand in the order of the SHA-256 of their names, and the leading bits of that tell the
@@ -47,7 +52,10 @@ from indextrust.repository.plan import TargetFile, describe
 
 __all__ = ["ProjectRecord", "block_of", "decode_block", "encode_block", "key_of", "lines_of"]
 
-_DIGEST = 32
+_DIGEST, _SHA512 = 32, 64
+_OWN, _CORE = 1, 2
+"""Of what a file has a SHA-512: itself, its core metadata, or (the sum) both."""
+
 _COUNT = re.compile(rb"\[([0-9]{1,9}),")
 
 
@@ -67,11 +75,12 @@ class ProjectRecord:
 
     Args:
         name: normalised name.
-        document: length and SHA-256 of its document.
+        document: length and digests of its document.
         layout: what is a target.
         rows: of each file: name, size, upload time, Requires-Python, core metadata (false, true or
-            its length), reason of a yank.
-        digests: of each file, SHA-256 and that of its core metadata if there is any; 32 bytes each.
+            its length), reason of a yank; and of what it has a SHA-512, if of anything.
+        digests: SHA-512 of the document, if that is signed; of each file, SHA-256 and SHA-512 if it
+            has one, and those of its core metadata if there is any.
     """
 
     name: NormalizedName
@@ -99,7 +108,10 @@ class ProjectRecord:
         Raises:
             CheckpointError: the targets are not those that follow from the document.
         """
-        rows, digests = [], []
+        path = document_path(name)
+        if path not in targets:
+            raise CheckpointError("files without a document", where=name, got=sorted(targets)[:3])
+        rows, digests = [], [bytes.fromhex(targets[path].sha512 or "")]
         for file in sorted(files, key=lambda file: file.filename):
             core: bool | int = file.metadata_sha256 is not None
             beside = targets.get(metadata_path(name, file.filename))
@@ -108,13 +120,10 @@ class ProjectRecord:
                     raise CheckpointError("core metadata that is no target", where=file.filename)
                 core = beside.length
             times = (file.size, file.upload_time, file.requires_python)
-            rows.append([file.filename, *times, core, file.yanked])
-            digests.append(bytes.fromhex(file.sha256))
-            if file.metadata_sha256 is not None:
-                digests.append(bytes.fromhex(file.metadata_sha256))
-        path = document_path(name)
-        if path not in targets:
-            raise CheckpointError("files without a document", where=name, got=sorted(targets)[:3])
+            has = _OWN * (file.sha512 is not None) + _CORE * (file.metadata_sha512 is not None)
+            rows.append([file.filename, *times, core, file.yanked, *([has] if has else [])])
+            both = (file.sha256, file.sha512, file.metadata_sha256, file.metadata_sha512)
+            digests += [bytes.fromhex(digest or "") for digest in both]
         record = cls(name, targets[path], layout, rows, b"".join(digests))
         record.check()
         expected = record.targets
@@ -130,12 +139,13 @@ class ProjectRecord:
 
     def check(self) -> None:
         """Refuse a record that does not make its document. Raises CheckpointError."""
-        if (made := describe(self.document_bytes())) != self.document:
+        made = describe(self.document_bytes(), both=self.document.sha512 is not None)
+        if made != self.document:
             raise CheckpointError(
                 "the document made of the files is another one",
                 where=self.name,
-                expected=f"sha256 {self.document.sha256}",
-                got=f"sha256 {made.sha256}",
+                expected=self.document.hashes,
+                got=made.hashes,
             )
 
     @cached_property
@@ -148,19 +158,26 @@ class ProjectRecord:
 
     def stored(self) -> Iterator[tuple[str, TargetFile]]:
         """Path of each distribution file and core metadata, whether it is a target or not, and its
-        length and SHA-256. A length of -1 is not known."""
-        start = 0
+        length and digests. A length of -1 is not known."""
+        start = 0 if self.document.sha512 is None else _SHA512
         folder = f"files/{self.name}/"
-        for filename, size, _, _, core, _ in self.rows:
-            yield folder + filename, TargetFile(size, self.digests[start : start + _DIGEST].hex())
-            start += _DIGEST
+        for filename, size, _, _, core, _, *more in self.rows:
+            has = more[0] if more else 0
+            digests, start = self._digests(start, has & _OWN)
+            yield folder + filename, TargetFile(size, *digests)
             if core is not False:
-                sha256 = self.digests[start : start + _DIGEST].hex()
+                digests, start = self._digests(start, has & _CORE)
                 yield (
                     f"{folder}{filename}.metadata",
-                    TargetFile(-1 if core is True else core, sha256),
+                    TargetFile(-1 if core is True else core, *digests),
                 )
-                start += _DIGEST
+
+    def _digests(self, start: int, both: int) -> tuple[tuple[str, str | None], int]:
+        """SHA-256, and SHA-512 if there are both, and where they end."""
+        middle = start + _DIGEST
+        end = middle + (_SHA512 if both else 0)
+        sha512 = self.digests[middle:end].hex() or None
+        return (self.digests[start:middle].hex(), sha512), end
 
     @cached_property
     def files(self) -> dict[str, DistributionFile]:
@@ -186,8 +203,10 @@ class ProjectRecord:
 
     def line(self) -> bytes:
         """The record in the text of a block."""
+        length, sha256, sha512 = self.document
+        more = [] if sha512 is None else [True]
         return json.dumps(
-            [len(self.digests) // _DIGEST, self.name, *self.document, self.rows],
+            [len(self.digests) // _DIGEST, self.name, length, sha256, self.rows, *more],
             separators=(",", ":"),
             ensure_ascii=True,
         ).encode("ascii")
@@ -196,14 +215,16 @@ class ProjectRecord:
 def _file(
     project: NormalizedName, row: list[Any], stored: Mapping[str, TargetFile]
 ) -> DistributionFile:
-    filename, size, upload_time, requires_python, core, yanked = row
+    filename, size, upload_time, requires_python, core, yanked, *_ = row
     owner, version = parse_filename(filename)
     if owner != project:
         raise InputError(f"{filename} belongs to {owner}")
-    beside = None if core is False else stored[metadata_path(project, filename)].sha256
+    own = stored[file_path(project, filename)]
+    beside = None if core is False else stored[metadata_path(project, filename)]
+    sha256, sha512 = (None, None) if beside is None else (beside.sha256, beside.sha512)
     return DistributionFile(
-        *(project, filename, version, size, stored[file_path(project, filename)].sha256),
-        *(upload_time, requires_python, beside, yanked),
+        *(project, filename, version, size, own.sha256, upload_time, requires_python),
+        *(sha256, yanked, own.sha512, sha512),
     )
 
 
@@ -257,24 +278,30 @@ def decode_block(
 def _decode(line: bytes, digests: bytes, layout: Layout) -> ProjectRecord:
     """The record of a line. Raises CheckpointError."""
     try:
-        _, name, length, sha256, rows = json.loads(line)
-        count, last = 0, ""
-        for filename, size, _, _, core, _ in rows:
+        _, name, length, sha256, rows, *both = json.loads(line)
+        last = ""
+        expected = _SHA512 if both else 0
+        for filename, size, _, _, core, _, *more in rows:
+            has = more[0] if more else 0
             if not (
                 isinstance(filename, str)
                 and filename > last
                 and type(size) is int
                 and (core is False or core is True or (type(core) is int and core >= 0))
                 and (core is False or (core is True) == (layout == "projects"))
+                and (not more or (len(more) == 1 and type(has) is int and 1 <= has <= 3))
+                and not (core is False and has & _CORE)
             ):
                 raise ValueError(f"no file: {filename!r:.80}")
             last = filename
-            count += 1 if core is False else 2
-        if type(length) is not int or not SHA256_HEX.fullmatch(sha256):
+            expected += _DIGEST * (1 if core is False else 2) + _SHA512 * has.bit_count()
+        right = type(length) is int and (not both or (len(both) == 1 and both[0] is True))
+        if not right or not SHA256_HEX.fullmatch(sha256):
             raise ValueError("no document")
-        if count * _DIGEST != len(digests):
-            raise ValueError(f"{count} digests expected")
+        if expected != len(digests):
+            raise ValueError(f"{expected} bytes of digests expected")
         document_path(name)
     except (ValueError, TypeError, RecursionError) as error:
         raise CheckpointError(f"no project: {error}", got=line[:80]) from None
-    return ProjectRecord(name, TargetFile(length, sha256), layout, rows, digests)
+    sha512 = digests[:_SHA512].hex() if both else None
+    return ProjectRecord(name, TargetFile(length, sha256, sha512), layout, rows, digests)

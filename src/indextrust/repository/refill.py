@@ -25,7 +25,7 @@ from indextrust.errors import (
     StoreError,
     UnreachableError,
 )
-from indextrust.names import Layout, hash_prefixed, project_name
+from indextrust.names import Layout, project_name
 from indextrust.repository.checkpoint import Checkpoint
 from indextrust.repository.disk import fresh_file, open_regular, storing
 from indextrust.repository.inspect import MAX_SIZE
@@ -113,20 +113,21 @@ class Refill:
             self._fetch(damage)
             data = self._objects.read(damage.expected)
         self._set_aside(damage)
-        prefixed = hash_prefixed(damage.path, damage.expected)
-        self._storage.write_once(prefixed, data)
-        self._storage.link(damage.path, prefixed)
+        first, *others = names_of(damage.path, damage.digests, "pep458")
+        self._storage.write_once(first, data)
+        for name in others:
+            self._storage.link(name, first)
 
     def _file(self, damage: Damage) -> None:
         """A distribution file or core metadata."""
         if not self._is_right(self._objects.path(damage.expected), damage.expected):
             self._fetch(damage)
         self._set_aside(damage)
-        place_object(self._storage, self._objects, damage.path, damage.expected, self._layout)
+        place_object(self._storage, self._objects, damage.path, damage.digests, self._layout)
 
     def _set_aside(self, damage: Damage) -> None:
         """The public names that are wrong, also those that a copy in place made wrong together."""
-        for name in names_of(damage.path, damage.expected, self._layout):
+        for name in names_of(damage.path, damage.digests, self._layout):
             if not self._storage.has_digest(name, damage.expected):
                 self._storage.set_aside(name, self._incident)
 
@@ -141,7 +142,7 @@ class Refill:
         if damage.length >= 0:
             most = damage.length
         for source in self._sources:
-            for name in (hash_prefixed(damage.path, damage.expected), damage.path):
+            for name in names_of(damage.path, damage.digests, "pep458"):
                 try:
                     with source.stream(name, most) as pieces:
                         if pieces is not None and self._keep(pieces, damage.expected, most):

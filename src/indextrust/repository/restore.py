@@ -31,6 +31,7 @@ from indextrust.names import (
     TIMESTAMP,
     NormalizedName,
     document_path,
+    hash_prefixed,
     is_target_path,
     metadata_filename,
 )
@@ -207,7 +208,7 @@ class Repair:
     def _incidents(self) -> None:
         """Set aside what is in the place of a record; what is missing the publisher writes."""
         expected = {
-            name: TargetFile(*describe(data))
+            name: describe(data)
             for path, data in self._offline.incidents.items()
             for name in (path, hash_prefixed(path, describe(data).sha256))
         }

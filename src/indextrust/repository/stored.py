@@ -31,7 +31,7 @@ from indextrust.repository.checkpoint_make import Progress, silent
 from indextrust.repository.comparison import Signed
 from indextrust.repository.disk import CHUNK, open_regular
 from indextrust.repository.place import names_of
-from indextrust.repository.plan import TargetFile
+from indextrust.repository.plan import Digests, TargetFile
 
 __all__ = ["Damage", "Entry", "Stored", "check_stored", "expected_files"]
 
@@ -52,6 +52,7 @@ class Damage:
             public names, or of its private copy if those are as they should be.
         expected: SHA-256 that it should have.
         length: bytes that it should have; -1 if that is not known.
+        sha512: SHA-512 that is listed of it too, which is in a name of it; None if none is.
         found: SHA-256 that one of its names has; None if there is nothing to be read.
         owner: path of the file whose bytes were found there, of one that was swapped.
         names: the names, public and private, that are not as they should be.
@@ -61,9 +62,15 @@ class Damage:
     kind: Literal["swapped", "altered", "missing"]
     expected: str
     length: int
+    sha512: str | None
     found: str | None
     owner: str | None
     names: tuple[str, ...]
+
+    @property
+    def digests(self) -> Digests:
+        """The hashes that are listed of it."""
+        return Digests(self.expected, self.sha512)
 
 
 @dataclass(frozen=True)
@@ -121,7 +128,7 @@ def expected_files(good: Checkpoint, audited: Audited) -> Iterator[Entry]:
 
 def _signed(now: Signed) -> TargetFile:
     size = dict(now.listing or ()).get("size", -1)
-    return now.target or TargetFile(int(size or 0), now.sha256)
+    return now.target or TargetFile(int(size or 0), now.sha256, now.sha512)
 
 
 class _Hashes:
@@ -220,7 +227,7 @@ def _look(
 ) -> Damage | None:
     """What is wrong with one file; None if nothing."""
     wrong: dict[str, TargetFile | None] = {}
-    for name in names_of(path, expected.sha256, layout):
+    for name in names_of(path, expected, layout):
         there = hashes.of(public / name)
         if there is None or there.sha256 != expected.sha256:
             wrong[name] = there
@@ -233,7 +240,8 @@ def _look(
     if not wrong:
         return None
     kind: Literal["altered", "missing"] = "missing" if found is None else "altered"
-    return Damage(path, kind, expected.sha256, expected.length, found, None, tuple(wrong))
+    length, sha256, sha512 = expected
+    return Damage(path, kind, sha256, length, sha512, found, None, tuple(wrong))
 
 
 def _owners(found: list[Damage], entries: Callable[[], Iterable[Entry]]) -> Iterator[Damage]:

@@ -27,10 +27,10 @@ from indextrust.errors import InputError, ProfileError, RefusedError, StoreError
 from indextrust.names import (
     NormalizedName,
     document_path,
-    hash_prefixed,
     is_target_path,
     project_name,
 )
+from indextrust.repository.place import names_of
 from indextrust.repository.plan import TargetFile, describe
 from indextrust.repository.records import key_of
 from indextrust.repository.verified import Readable, ServedSet
@@ -102,11 +102,12 @@ class ServedProject:
         path = document_path(project)
         target = self.targets[path]
         limit = min(max(target.length, 0), Limits().document_length)
-        for name in (hash_prefixed(path, target.sha256), path):
+        for name in names_of(path, target, "pep458"):
             data = self._storage.read(name, limit)
-            if data is not None and describe(data) == target:
+            if data is not None and describe(data, both=target.sha512 is not None) == target:
                 return parse_document(project, data).files
-        raise UnreachableError(f"{path}: no such bytes with sha256 {target.sha256}")
+        digests = " and ".join(f"{name} {digest}" for name, digest in target.hashes.items())
+        raise UnreachableError(f"{path}: no such bytes with {digests}")
 
 
 class ServedProjects:
@@ -150,11 +151,12 @@ class ServedProjects:
 
     def __iter__(self) -> Iterator[ServedProject]:
         """The projects, in the order of `records.key_of`. Raises StoreError."""
-        query = "SELECT project, path, length, sha256 FROM targets ORDER BY key, path"
+        query = "SELECT project, path, length, sha256, sha512 FROM targets ORDER BY key, path"
         try:
             for project, rows in groupby(self._db.execute(query), key=lambda row: row[0]):
                 targets = {
-                    path: TargetFile(int(length), sha256.hex()) for _, path, length, sha256 in rows
+                    path: TargetFile(int(length), sha256.hex(), sha512.hex() or None)
+                    for _, path, length, sha256, sha512 in rows
                 }
                 yield ServedProject(NormalizedName(project), targets, self._storage, self.faults)
         except sqlite3.Error as error:
@@ -167,10 +169,10 @@ class ServedProjects:
         return count
 
     def _fill(self) -> None:
-        self._db.execute("CREATE TABLE targets (key BLOB, project, path, length, sha256)")
+        self._db.execute("CREATE TABLE targets (key BLOB, project, path, length, sha256, sha512)")
         self._db.execute("BEGIN")
         for name in self.served.offline.scheme.names():
-            self._db.executemany("INSERT INTO targets VALUES (?, ?, ?, ?, ?)", self._rows(name))
+            self._db.executemany("INSERT INTO targets VALUES (?, ?, ?, ?, ?, ?)", self._rows(name))
         self._db.execute("COMMIT")
 
     def _rows(self, name: str) -> list[tuple[Any, ...]]:
@@ -186,9 +188,9 @@ class ServedProjects:
                 elif offline.scheme.bin_of(path) != name:
                     self.faults.add(f"{name}: its entry of {path[:200]!r} belongs to another bin")
                 else:
-                    project, digest = match[1], bytes.fromhex(target.sha256)
-                    key = key_of(project)
-                    rows.append((key, project, path, str(target.length), digest))
+                    digests = bytes.fromhex(target.sha256), bytes.fromhex(target.sha512 or "")
+                    own = key_of(match[1]), match[1], path, str(target.length)
+                    rows.append((*own, *digests))
         except (RefusedError, UnreachableError) as error:
             self.faults.add(f"{name}: {error}")
             return []
