@@ -1,4 +1,7 @@
-"""Wheels made by hand, the way an attacker makes them."""
+"""Wheels made by hand: small honest ones, and the ones an attacker makes of them.
+
+They are real: pip and uv install them, without a network.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,42 @@ import base64
 import hashlib
 import io
 import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
-__all__ = ["malicious_wheel"]
+from packaging.utils import canonicalize_name
+
+__all__ = ["WHEEL_FILE", "core_metadata", "make_wheel", "malicious_wheel", "write_zip"]
+
+WHEEL_FILE = "Wheel-Version: 1.0\nGenerator: indextrust\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+"""The file ``WHEEL`` of a wheel without compiled parts."""
+
+# Fixed, so that files of the same content have the same digest.
+_TIME = (2026, 1, 1, 0, 0, 0)
+
+
+def core_metadata(
+    name: str,
+    version: str,
+    *,
+    requires_python: str | None = None,
+    requires: Sequence[str] = (),
+    description: str = "",
+) -> bytes:
+    """METADATA or PKG-INFO, in Metadata-Version 2.2."""
+    lines = ["Metadata-Version: 2.2", f"Name: {name}", f"Version: {version}"]
+    if requires_python is not None:
+        lines.append(f"Requires-Python: {requires_python}")
+    lines.extend(f"Requires-Dist: {requirement}" for requirement in requires)
+    return ("\n".join(lines) + f"\n\n{description}\n").encode()
+
+
+def write_zip(path: Path, members: Mapping[str, bytes]) -> Path:
+    """A zip archive of exactly these members."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in members.items():
+            archive.writestr(zipfile.ZipInfo(name, _TIME), data, zipfile.ZIP_DEFLATED)
+    return path
 
 
 def malicious_wheel(honest: bytes, module: str, payload: str) -> bytes:
@@ -39,6 +76,45 @@ def malicious_wheel(honest: bytes, module: str, payload: str) -> bytes:
         for name, data in files.items():
             archive.writestr(name, data)
     return out.getvalue()
+
+
+def make_wheel(
+    folder: Path,
+    name: str,
+    version: str,
+    *,
+    requires_python: str | None = None,
+    requires: Sequence[str] = (),
+    content: str = "",
+    description: str = "",
+) -> Path:
+    """A wheel ``name-version-py3-none-any.whl`` with one module.
+
+    Args:
+        folder: where to write it.
+        name: as in METADATA; the file name and the module's have its escaped forms.
+        version: normalised.
+        requires_python: a specifier.
+        requires: requirements.
+        content: Python source at the end of the module; other content, other digest.
+        description: of METADATA.
+    """
+    module = canonicalize_name(name).replace("-", "_")
+    info = f"{module}-{version}.dist-info"
+    members = {
+        f"{module}.py": f"VERSION = {version!r}\n{content}".encode(),
+        f"{info}/METADATA": core_metadata(
+            name,
+            version,
+            requires_python=requires_python,
+            requires=requires,
+            description=description,
+        ),
+        f"{info}/WHEEL": WHEEL_FILE.encode(),
+    }
+    record = "\n".join(_record_line(path, data) for path, data in members.items())
+    members[f"{info}/RECORD"] = f"{record}\n{info}/RECORD,,\n".encode()
+    return write_zip(folder / f"{module}-{version}-py3-none-any.whl", members)
 
 
 def _record_line(name: str, data: bytes) -> str:

@@ -7,7 +7,8 @@
     recovery   acts 7 and 8: what changed, new keys, who converges how
     stage      what lies where; the repository, its keys, its server
     market     real distributions, fetched by pip by their hashes
-    people     those who install: their environments, and `indextrust run` in a process of its own
+
+How acts are played and told, and those who install, are `indextrust.cli.stagecraft`'s.
 
 The attackers are `indextrust.testing`'s: python-tuf and raw bytes. Acts call the library as an
 operator would; installations go through the real command in a process of its own, with real pip

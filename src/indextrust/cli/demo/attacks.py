@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import hashlib
 
-from indextrust.cli.demo.people import Environment, Installation
 from indextrust.cli.demo.stage import Stage
-from indextrust.cli.exit_codes import REFUSED_IN_RUN
 from indextrust.cli.genesis import ONLINE, key_path
+from indextrust.cli.stagecraft.people import Environment
 from indextrust.names import file_path, hash_prefixed, project_name
 from indextrust.testing import OnlineKeyThief, malicious_wheel
 
-__all__ = ["altered_wheel", "refused_as", "replayed_metadata", "stolen_key", "verdict"]
+__all__ = ["altered_wheel", "replayed_metadata", "stolen_key"]
 
 _PAYLOAD = "STOLEN = 'signed-by-the-thief'"
 
@@ -25,8 +24,8 @@ def altered_wheel(stage: Stage) -> tuple[str, bool]:
     empty = stage.environment("altered")
     run = stage.person("behind-a-cdn").pip_install("flask", empty)
     stage.cdn.be_honest()
-    observed = f"{verdict(run)}; installed: {_list(empty)}\npip says: {run.reason()}"
-    ok = refused_as(run, "HashMismatchError") and not empty.installed() and wheel in run.reason()
+    observed = f"{run.verdict()}; installed: {_list(empty)}\npip says: {run.reason()}"
+    ok = run.stopped_as("HashMismatchError") and not empty.installed() and wheel in run.reason()
     return observed, ok
 
 
@@ -38,12 +37,12 @@ def replayed_metadata(stage: Stage) -> tuple[str, bool]:
     newcomer = stage.person("newcomer-on-replay-day").pip_install("flask", empty)
     stage.cdn.be_honest()
     observed = (
-        f"who was here before: {verdict(before)}\n"
-        f"a newcomer: {verdict(newcomer)}; installed: {_list(empty)}"
+        f"who was here before: {before.verdict()}\n"
+        f"a newcomer: {newcomer.verdict()}; installed: {_list(empty)}"
     )
     ok = (
-        refused_as(before, "RollbackError", "ExpiredError")
-        and refused_as(newcomer, "ExpiredError")
+        before.stopped_as("RollbackError", "ExpiredError")
+        and newcomer.stopped_as("ExpiredError")
         and not empty.installed()
     )
     return observed, ok
@@ -62,14 +61,14 @@ def stolen_key(stage: Stage) -> tuple[str, bool]:
     alarmed = stage.person("returning").pip_install("flask", empty)
     full = stage.environment("poisoned")
     poisoned = stage.person("poisoned").pip_install("flask", full)
-    found = full.flask() if poisoned.code == 0 else "not installed"
+    found = full.origin("flask") if poisoned.code == 0 else "not installed"
     observed = (
-        f"returning client: {verdict(alarmed)}; installed: {_list(empty)}\n"
+        f"returning client: {alarmed.verdict()}; installed: {_list(empty)}\n"
         f"fresh client: exit code {poisoned.code}, flask {found}. Valid signatures are all it can "
         f"check: it has no memory, and the key was not revoked yet"
     )
     ok = (
-        refused_as(alarmed, "ChangedArtifactError")
+        alarmed.stopped_as("ChangedArtifactError")
         and not empty.installed()
         and poisoned.code == 0
         and found == "signed-by-the-thief"
@@ -80,19 +79,6 @@ def stolen_key(stage: Stage) -> tuple[str, bool]:
 def _with_one_byte_changed(honest: bytes) -> bytes:
     middle = len(honest) // 2
     return honest[:middle] + bytes([honest[middle] ^ 1]) + honest[middle + 1 :]
-
-
-def refused_as(run: Installation, *errors: str) -> bool:
-    """Whether the run was stopped by these errors and no other."""
-    return run.code == REFUSED_IN_RUN and run.refused_as(*errors)
-
-
-def verdict(run: Installation) -> str:
-    """How a run ended, in a line."""
-    refusals = run.refusals()
-    if not refusals:
-        return f"exit code {run.code}, nothing refused"
-    return f"refused ({refusals[-1]['error']}): {refusals[-1]['detail']}"
 
 
 def _list(environment: Environment) -> str:

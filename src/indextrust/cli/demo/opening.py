@@ -71,11 +71,11 @@ def installation(stage: Stage) -> tuple[str, bool]:
     ways = (("pip", by_pip, stage.tools), ("uv", by_uv, through_uv))
     observed = "\n".join(
         f"{tool}: exit code {run.code}, {len(run.summary.get('files', ()))} files verified, "
-        f"flask {environment.flask() if run.code == 0 else 'not installed'}"
+        f"flask {environment.origin('flask') if run.code == 0 else 'not installed'}"
         for tool, run, environment in ways
     )
     ok = all(
-        run.code == 0 and len(run.summary["files"]) == 7 and environment.flask() == "honest"
+        run.code == 0 and len(run.summary["files"]) == 7 and environment.origin("flask") == "honest"
         for _, run, environment in ways
     )
     return observed, ok

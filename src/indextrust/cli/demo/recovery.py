@@ -7,10 +7,9 @@ import json
 import shutil
 from pathlib import Path
 
-from indextrust.cli.demo.attacks import refused_as, verdict
-from indextrust.cli.demo.people import Environment, Installation
 from indextrust.cli.demo.stage import KEYHOLDERS, NEW_ONLINE, THRESHOLD, Stage
 from indextrust.cli.genesis import ONLINE, key_path
+from indextrust.cli.stagecraft.people import Environment, Installation
 from indextrust.names import document_path, file_path, project_name
 from indextrust.testing import OnlineKeyThief, malicious_wheel
 
@@ -73,8 +72,8 @@ def convergence(stage: Stage) -> tuple[str, bool]:
 def _installs(stage: Stage, name: str, environment: Environment) -> tuple[bool, str]:
     run = stage.person(name).pip_install("flask", environment)
     if run.code != 0:
-        return False, verdict(run)
-    found = environment.flask()
+        return False, run.verdict()
+    found = environment.origin("flask")
     return found == "honest", f"exit code 0, flask {found}"
 
 
@@ -85,13 +84,13 @@ def _poisoned(stage: Stage) -> tuple[bool, list[str]]:
     environment = stage.environment("poisoned-after")
     refused = person.pip_install("flask", environment)
     alarmed = (
-        refused_as(refused, "ChangedArtifactError")
+        refused.stopped_as("ChangedArtifactError")
         and not environment.installed()
         and _shows_both(refused, stage.malicious, honest)
     )
     person.acknowledge(filename, honest)
     went_well, line = _installs(stage, "poisoned", environment)
-    told = [f"the poisoned one: {verdict(refused)}", f"after `trust acknowledge`: {line}"]
+    told = [f"the poisoned one: {refused.verdict()}", f"after `trust acknowledge`: {line}"]
     return alarmed and went_well, told
 
 
@@ -158,5 +157,5 @@ def _tried(
     stage: Stage, name: str, environment: Environment, words: str, *errors: str
 ) -> tuple[bool, str]:
     run = stage.person(name).pip_install("flask", environment)
-    ok = refused_as(run, *(errors or ("SignatureError",))) and not environment.installed()
-    return ok, f"- {words}: {verdict(run)}"
+    ok = run.stopped_as(*(errors or ("SignatureError",))) and not environment.installed()
+    return ok, f"- {words}: {run.verdict()}"

@@ -9,8 +9,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from indextrust.cli.demo.people import Environment, Person
 from indextrust.cli.genesis import ONLINE, fingerprint, key_path
+from indextrust.cli.stagecraft.people import Environment, Person
 from indextrust.testing import TamperingServer
 
 if TYPE_CHECKING:
@@ -18,30 +18,13 @@ if TYPE_CHECKING:
 
     from indextrust.repository import Checkpoint, Repository
 
-__all__ = ["KEYHOLDERS", "LAST_WEEK", "NEW_ONLINE", "THRESHOLD", "Act", "Stage"]
+__all__ = ["KEYHOLDERS", "LAST_WEEK", "NEW_ONLINE", "THRESHOLD", "Stage"]
 
 KEYHOLDERS = ("ada", "grace", "hedy")
 THRESHOLD = 2
 NEW_ONLINE = "online-2"
 LAST_WEEK = timedelta(days=8)
 """How long before the demo its index is founded, so that there is old metadata to replay."""
-
-
-@dataclass(frozen=True)
-class Act:
-    """How an act went.
-
-    Args:
-        name: its title.
-        expected: what is to happen.
-        observed: what did.
-        ok: whether that is the same.
-    """
-
-    name: str
-    expected: str
-    observed: str
-    ok: bool
 
 
 @dataclass
@@ -113,7 +96,7 @@ class Stage:
     def person(self, name: str) -> Person:
         """Somebody who installs; at first sight they learn the root's fingerprint by a safe way."""
         if name not in self._people:
-            person = Person(self.folder / "people" / name, self.tools)
+            person = Person(self.folder / "people" / name, self.tools, "demo")
             first_root = (self.public / "metadata" / "1.root.json").read_bytes()
             person.trust(self.cdn.url, fingerprint(first_root))
             self._people[name] = person

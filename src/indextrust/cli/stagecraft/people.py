@@ -15,15 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from indextrust.cli.exit_codes import REFUSED_IN_RUN
 from indextrust.errors import InputError, StoreError
 
-__all__ = ["INDEX", "Environment", "Installation", "Person", "find_uv"]
-
-INDEX = "demo"
-"""The name under which everybody trusts the index."""
+__all__ = ["Environment", "Installation", "Person", "find_uv"]
 
 _SECONDS = 180
-_LOOK = "import flask; print(getattr(flask, 'STOLEN', 'honest'), flask.__file__)"
+_LOOK = "import {0}; print(getattr({0}, 'STOLEN', 'honest'), {0}.__file__)"
 
 
 class Environment:
@@ -50,9 +48,10 @@ class Environment:
         found = _output([str(self.python), "-I", "-c", look], "look around").split()
         return sorted(set(found) - {"pip", "setuptools"})
 
-    def flask(self) -> str:
-        """``honest``, or what the thief's payload calls itself, as Python imports it."""
-        return _output([str(self.python), "-I", "-c", _LOOK], "import flask").split()[0]
+    def origin(self, module: str) -> str:
+        """``honest``, or what a thief's payload in `module` calls itself, as Python imports it."""
+        look = _LOOK.format(module)
+        return _output([str(self.python), "-I", "-c", look], f"import {module}").split()[0]
 
 
 @dataclass(frozen=True)
@@ -78,6 +77,17 @@ class Installation:
         kinds = {refusal["error"] for refusal in self.refusals()}
         return bool(kinds) and kinds <= set(errors)
 
+    def stopped_as(self, *errors: str) -> bool:
+        """Whether the run was stopped by these errors and no other."""
+        return self.code == REFUSED_IN_RUN and self.refused_as(*errors)
+
+    def verdict(self) -> str:
+        """How it ended, in a line."""
+        refusals = self.refusals()
+        if not refusals:
+            return f"exit code {self.code}, nothing refused"
+        return f"refused ({refusals[-1]['error']}): {refusals[-1]['detail']}"
+
     def reason(self) -> str:
         """The line in which the installer itself repeats our reason; empty if it doesn't."""
         lines = [line.strip() for line in self.words.splitlines() if "indextrust: " in line]
@@ -91,15 +101,22 @@ class Person:
     Args:
         home: that folder.
         tools: the environment whose pip they use.
+        index: the name under which they trust the index.
     """
 
     home: Path
     tools: Environment
+    index: str
 
     def trust(self, url: str, fingerprint: str) -> None:
         """Trust the index at `url` from the root with this SHA-256."""
-        command = ["trust", "add", INDEX, url, "--fingerprint", fingerprint, "--json"]
+        command = ["trust", "add", self.index, url, "--fingerprint", fingerprint, "--json"]
         _output(_indextrust(*command), "trust the index", env=self._environ())
+
+    def reset(self, fingerprint: str) -> None:
+        """Start again from the root with this SHA-256, as the operator announced it."""
+        command = ["trust", "reset", self.index, "--fingerprint", fingerprint, "--json"]
+        _output(_indextrust(*command), "reset the trust", env=self._environ())
 
     def acknowledge(self, filename: str, sha256: str) -> None:
         """Accept `sha256` for a file remembered with another digest."""
@@ -116,7 +133,7 @@ class Person:
         return self._run(find_uv(), "pip", "install", "--python", str(into.python), project)
 
     def _run(self, *child: str) -> Installation:
-        command = _indextrust("run", "--json", "--index", INDEX, "--", *child)
+        command = _indextrust("run", "--json", "--index", self.index, "--", *child)
         done = subprocess.run(  # noqa: S603 - our own words
             command,
             capture_output=True,
@@ -150,7 +167,7 @@ def find_uv() -> str:
     """
     uv = shutil.which("uv", path=str(Path(sys.executable).parent)) or shutil.which("uv")
     if uv is None:
-        raise InputError("the demo needs uv beside indextrust:  pip install uv")
+        raise InputError("uv is needed beside indextrust:  pip install uv")
     return uv
 
 
