@@ -25,6 +25,7 @@ from indextrust.cli import (
     trusting,
 )
 from indextrust.cli.demo import command as demo
+from indextrust.cli.drills import command as drills
 from indextrust.cli.exit_codes import USAGE
 from indextrust.cli.keys import key
 from indextrust.cli.output import Output
@@ -53,6 +54,7 @@ for _command in (
     trusting.trust,
     *installing.COMMANDS,
     demo.demo,
+    drills.drill,
 ):
     main.add_command(_command)
 
