@@ -24,20 +24,24 @@ from indextrust.errors import IndextrustError, SignatureError
 from indextrust.testing.forgery import BINS, delegator_of, forge_role
 from indextrust.testing.raw import latest
 
-__all__ = ["counts", "refused_by_all", "refused_in_every_role"]
+__all__ = ["IN_EVERY_ROLE", "counts", "refused_by_all", "refused_in_every_role"]
 
 _REFUSED = (SignatureError.__name__, UnsignedMetadataError.__name__)
 _NEW = "new"
 
 
-def refused_in_every_role(
-    stage: Stage, stolen: Sequence[Signer], online: str = ONLINE
-) -> tuple[str, bool]:
+IN_EVERY_ROLE = (
+    "what the thief has, in every role",
+    "refused as root, timestamp, snapshot, targets, bins and bin, by everybody",
+)
+"""Title and expectation of `refused_in_every_role`."""
+
+
+def refused_in_every_role(stage: Stage, online: str = ONLINE) -> tuple[str, bool]:
     """The act.
 
     Args:
         stage: on which all have converged.
-        stolen: the keys that the thief has.
         online: name of the online key in force.
     """
     delegations = latest(stage.metadata, BINS).signed.delegations
@@ -45,7 +49,7 @@ def refused_in_every_role(
     told: list[str] = []
     ok = True
     for role in (Root.type, Timestamp.type, Snapshot.type, Targets.type, BINS, bin_of_project):
-        refused, line = refused_by_all(stage, role, stolen, online)
+        refused, line = refused_by_all(stage, role, stage.stolen, online)
         ok &= refused
         told.append(f"{role}: {line}")
     return "\n".join(told), ok

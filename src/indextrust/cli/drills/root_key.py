@@ -5,7 +5,12 @@ from __future__ import annotations
 import json
 import shutil
 
-from indextrust.cli.drills.every_role import counts, refused_by_all, refused_in_every_role
+from indextrust.cli.drills.every_role import (
+    IN_EVERY_ROLE,
+    counts,
+    refused_by_all,
+    refused_in_every_role,
+)
 from indextrust.cli.drills.followers import AT_WORK, SAW_BAD, at_work, converge, takes, visits
 from indextrust.cli.drills.stage import KEYHOLDERS, THRESHOLD, Stage
 from indextrust.cli.genesis import ONLINE
@@ -22,7 +27,8 @@ def _signs_alone(stage: Stage) -> tuple[str, bool]:
     """The thief controls the network too: clients are shown his root."""
     seized = stage.folder / "seized"
     shutil.copytree(stage.public, seized)
-    thief = Usurper(seized, [stage.signer(_STOLEN)], now=stage.now)
+    stage.stolen = [stage.signer(_STOLEN)]
+    thief = Usurper(seized, stage.stolen, now=stage.now)
     thief.sign_root()
     thief.sign_everything()
     stage.cdn.replay("", seized)
@@ -119,9 +125,5 @@ SCENES: tuple[Scene[Stage], ...] = (
         "all install by an ordinary refresh, nobody does anything; all trust the same versions",
         converge,
     ),
-    (
-        "the stolen key in every role",
-        "refused as root, timestamp, snapshot, targets, bins and bin, by everybody",
-        lambda stage: refused_in_every_role(stage, [stage.signer(_STOLEN)]),
-    ),
+    (*IN_EVERY_ROLE, refused_in_every_role),
 )

@@ -15,7 +15,7 @@ from indextrust.names import BinScheme
 from indextrust.testing import TamperingServer, make_wheel
 
 if TYPE_CHECKING:
-    from securesystemslib.signer import CryptoSigner
+    from securesystemslib.signer import CryptoSigner, Signer
     from tuf.ngclient import Updater
 
     from indextrust.client import Client
@@ -50,6 +50,8 @@ class Stage:
         """The root whose fingerprint the operator tells by a way that is not the index."""
         self.good: dict[str, str] = {}
         """Target path to SHA-256 of what is honest."""
+        self.stolen: list[Signer] = []
+        """What the thief signs with."""
         self._passphrases: dict[str, str] = {}
         self._people: dict[str, Person] = {}
         self._server: TamperingServer | None = None
