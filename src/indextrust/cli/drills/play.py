@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from indextrust.cli.drills import root_key, root_keys
+from indextrust.cli.drills import database, root_key, root_keys
 from indextrust.cli.drills.stage import Stage
 from indextrust.cli.output import Output
 from indextrust.cli.stagecraft.acts import Act, Scene, play_acts
@@ -14,6 +14,7 @@ __all__ = ["DRILLS", "play"]
 DRILLS: dict[int, tuple[Scene[Stage], ...]] = {
     2: root_key.SCENES,
     3: root_keys.SCENES,
+    5: database.SCENES,
 }
 """The acts of each drill, by its number."""
 
