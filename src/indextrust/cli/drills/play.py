@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from indextrust.cli.drills import database, root_key, root_keys
+from indextrust.cli.drills import backup, database, root_key, root_keys
 from indextrust.cli.drills.stage import Stage
 from indextrust.cli.output import Output
 from indextrust.cli.stagecraft.acts import Act, Scene, play_acts
@@ -15,6 +15,7 @@ DRILLS: dict[int, tuple[Scene[Stage], ...]] = {
     2: root_key.SCENES,
     3: root_keys.SCENES,
     5: database.SCENES,
+    6: backup.SCENES,
 }
 """The acts of each drill, by its number."""
 
