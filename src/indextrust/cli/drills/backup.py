@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from datetime import timedelta
 from pathlib import Path
@@ -21,7 +20,7 @@ from indextrust.cli.drills.followers import (
     takes,
     visits,
 )
-from indextrust.cli.drills.stage import INDEX, PROJECT, Stage
+from indextrust.cli.drills.stage import INDEX, PROJECT, Stage, served_versions
 from indextrust.cli.genesis import ONLINE
 from indextrust.cli.stagecraft.acts import Scene
 from indextrust.testing import TamperingServer
@@ -139,16 +138,6 @@ def _replayed(stage: Stage) -> tuple[str, bool]:
     stage.cdn.be_honest()
     stage.stolen = [CryptoSigner.generate_ed25519()]
     return "\n".join(told), ok
-
-
-def served_versions(metadata: Path) -> dict[str, int]:
-    """Timestamp, snapshot and every bin, as the served timestamp and snapshot have them."""
-    timestamp = json.loads((metadata / "timestamp.json").read_bytes())["signed"]
-    number = timestamp["meta"]["snapshot.json"]["version"]
-    meta = json.loads((metadata / f"{number}.snapshot.json").read_bytes())["signed"]["meta"]
-    bins = {name.removesuffix(".json"): entry["version"] for name, entry in meta.items()}
-    found = {name: version for name, version in bins.items() if name.startswith("bin-")}
-    return {**found, "snapshot": number, "timestamp": timestamp["version"]}
 
 
 def _backup(stage: Stage) -> Path:

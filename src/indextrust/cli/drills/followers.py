@@ -40,7 +40,7 @@ FOLLOWED = {
 
 AT_WORK = (
     "an index at work",
-    f"{len(KEYHOLDERS)} keyholders, threshold {THRESHOLD}; two wheels are published; the first of "
+    f"{len(KEYHOLDERS)} keyholders, threshold {THRESHOLD}; three wheels are published; the first of "
     f"the clients installs with pip, and python-tuf's Updater takes the same",
 )
 """Title and expectation of `at_work`."""
@@ -49,7 +49,7 @@ AT_WORK = (
 def at_work(stage: Stage) -> tuple[str, bool]:
     """The first act."""
     stage.found(stage.repository, KEYHOLDERS, ONLINE)
-    stage.publish(stage.wheel(PROJECT, "1.0"), stage.wheel("compass", "1.0"))
+    stage.publish(*(stage.wheel(project, "1.0") for project in (PROJECT, "compass", "anchor")))
     installed, line = installs(stage, SAW_GOOD)
     taken, also = takes(stage, SAW_GOOD)
     observed = (
@@ -62,7 +62,7 @@ def at_work(stage: Stage) -> tuple[str, bool]:
 def visits(stage: Stage, name: str, project: str = PROJECT) -> tuple[Installation, Environment]:
     """This person runs pip install, into a fresh environment."""
     number = len(list((stage.folder / "environments").iterdir()))
-    environment = stage.environment(f"{name}-{number}")
+    stage.environments[name] = environment = stage.environment(f"{name}-{number}")
     return stage.person(name).pip_install(project, environment), environment
 
 

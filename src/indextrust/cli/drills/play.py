@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from indextrust.cli.drills import backup, database, root_key, root_keys
+from indextrust.cli.drills import artifacts, backup, database, online_key, root_key, root_keys
 from indextrust.cli.drills.stage import Stage
 from indextrust.cli.output import Output
 from indextrust.cli.stagecraft.acts import Act, Scene, play_acts
@@ -12,8 +12,10 @@ from indextrust.cli.stagecraft.acts import Act, Scene, play_acts
 __all__ = ["DRILLS", "play"]
 
 DRILLS: dict[int, tuple[Scene[Stage], ...]] = {
+    1: online_key.SCENES,
     2: root_key.SCENES,
     3: root_keys.SCENES,
+    4: artifacts.SCENES,
     5: database.SCENES,
     6: backup.SCENES,
 }

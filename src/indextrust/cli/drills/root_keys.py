@@ -30,7 +30,7 @@ from indextrust.cli.drills.followers import (
 from indextrust.cli.drills.stage import KEYHOLDERS, PROJECT, THRESHOLD, Stage
 from indextrust.cli.genesis import ONLINE, fingerprint
 from indextrust.cli.stagecraft.acts import Scene
-from indextrust.errors import StoreError
+from indextrust.errors import BadFingerprintError, StoreError
 from indextrust.testing import Usurper, malicious_wheel
 
 __all__ = ["SCENES"]
@@ -138,14 +138,12 @@ def _wrong_fingerprint(stage: Stage) -> tuple[str, bool]:
     """Somebody who saw only good is told the fingerprint of the thief's root."""
     before = _remembered(stage, SAW_GOOD), _trusted(stage, SAW_GOOD)
     his = fingerprint((stage.folder / "seized" / "public/metadata/2.root.json").read_bytes())
-    try:
-        stage.person(SAW_GOOD).reset(his)
-        said = "ACCEPTED"
-    except StoreError as error:
-        said = str(error).strip().rpartition("indextrust: ")[2]
+    answer = stage.person(SAW_GOOD).reset(his)
+    said = answer.words.strip()
     kept = (_remembered(stage, SAW_GOOD), _trusted(stage, SAW_GOOD)) == before
     observed = f"{said}\ntrust and memory are {'as before' if kept else 'CHANGED'}"
-    return observed, kept and "no root file with this fingerprint" in said
+    refused = answer.code != 0 and answer.data["error"]["kind"] == BadFingerprintError.__name__
+    return observed, kept and refused
 
 
 def _reset(stage: Stage) -> tuple[str, bool]:
@@ -154,8 +152,8 @@ def _reset(stage: Stage) -> tuple[str, bool]:
     ok = True
     for name in (SAW_GOOD, SAW_BAD):
         before = _remembered(stage, name)
-        stage.person(name).reset(fingerprint(stage.announced))
-        kept = bool(before) and _remembered(stage, name) == before
+        answer = stage.person(name).reset(fingerprint(stage.announced))
+        kept = answer.code == 0 and bool(before) and _remembered(stage, name) == before
         ok &= kept
         told.append(f"{FOLLOWED[name]}: remembers {'the same' if kept else 'OTHERWISE'}")
     run, environment = visits(stage, SAW_BAD)

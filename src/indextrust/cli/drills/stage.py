@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import json
 import secrets
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from indextrust.cli.genesis import ONLINE, fingerprint, key_path
+from indextrust.cli.stagecraft.commands import Answer, indextrust
 from indextrust.cli.stagecraft.people import Environment, Person
 from indextrust.names import BinScheme
 from indextrust.testing import TamperingServer, make_wheel
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from indextrust.client import Client
     from indextrust.repository import Repository, SignedRoles
 
-__all__ = ["INDEX", "KEYHOLDERS", "PROJECT", "THRESHOLD", "Stage"]
+__all__ = ["INDEX", "KEYHOLDERS", "PROJECT", "THRESHOLD", "Stage", "served_versions"]
 
 KEYHOLDERS = ("ada", "grace", "hedy", "joan", "mary")
 THRESHOLD = 3
@@ -41,6 +43,9 @@ class Stage:
         folder: empty at the beginning.
     """
 
+    store_size = 1000
+    """Wheels in the index whose store is tampered with."""
+
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.now = datetime.now(UTC)
@@ -52,7 +57,13 @@ class Stage:
         """Target path to SHA-256 of what is honest."""
         self.stolen: list[Signer] = []
         """What the thief signs with."""
-        self._passphrases: dict[str, str] = {}
+        self.tampered: list[str] = []
+        """The target paths that he changed."""
+        self.good_checkpoint: list[str] = []
+        """The words by which commands are given the last checkpoint, and its digest."""
+        self.environments: dict[str, Environment] = {}
+        """Into what each person installed last."""
+        self._keys: dict[str, tuple[Path, str]] = {}
         self._people: dict[str, Person] = {}
         self._server: TamperingServer | None = None
         for made in (self.keys, folder / "wheels", folder / "environments", folder / "tuf"):
@@ -114,24 +125,44 @@ class Stage:
         folder.mkdir(exist_ok=True)
         return make_wheel(folder, project, version, content=content)
 
-    def new_key(self, name: str) -> CryptoSigner:
-        """Make key `name` and open it."""
+    def new_key(self, name: str, path: Path | None = None) -> CryptoSigner:
+        """Make key `name`, in the folder of all keys or at `path`, and open it."""
         from indextrust.ceremony import generate_key
 
-        self._passphrases[name] = secrets.token_urlsafe(12)
+        self._keys[name] = path or key_path(self.keys, name), secrets.token_urlsafe(12)
         keyholder = None if name.startswith(ONLINE) else name
-        generate_key(key_path(self.keys, name), self._passphrases[name], keyholder=keyholder)
+        generate_key(*self._keys[name], keyholder=keyholder)
         return self.signer(name)
 
     def signer(self, name: str) -> CryptoSigner:
         """Open key `name`."""
         from indextrust.ceremony import load_signer
 
-        return load_signer(*self.key_file(name))
+        return load_signer(*self._keys[name])
+
+    def passphrase_of(self, name: str, called: str | None = None) -> list[str]:
+        """The option that brings a command the passphrase of key `name`, which it calls so."""
+        path, passphrase = self._keys[name]
+        phrase = path.with_suffix(".phrase")
+        phrase.touch(0o600)
+        phrase.write_text(passphrase)
+        return ["--passphrase-file", f"{called or name}={phrase}"]
+
+    def checkpoint(self) -> list[str]:
+        """Make a checkpoint of what is served, to be kept elsewhere: its file, ``--digest``, and
+        the digest, which somebody writes on paper."""
+        folder = self.folder / "kept-elsewhere"
+        folder.mkdir(exist_ok=True)
+        made = self.opened().checkpoint(self.announced, folder)
+        return [str(made.path), "--digest", made.digest]
 
     def key_file(self, name: str) -> tuple[Path, str]:
-        """The file of key `name`, and its passphrase."""
-        return key_path(self.keys, name), self._passphrases[name]
+        """The file of key `name`, and its passphrase: what a thief of it has."""
+        return self._keys[name]
+
+    def command(self, *arguments: str | Path) -> Answer:
+        """Run one of indextrust's own commands."""
+        return indextrust(*arguments)
 
     # -- those who use the index -------------------------------------------------------------
 
@@ -191,3 +222,13 @@ class Stage:
     def target(self, project: str = PROJECT, version: str = "1.0") -> str:
         """The target path of a project's wheel."""
         return f"files/{project}/{self.filename(project, version)}"
+
+
+def served_versions(metadata: Path) -> dict[str, int]:
+    """Timestamp, snapshot and every bin, as the served timestamp and snapshot have them."""
+    timestamp = json.loads((metadata / "timestamp.json").read_bytes())["signed"]
+    number = timestamp["meta"]["snapshot.json"]["version"]
+    meta = json.loads((metadata / f"{number}.snapshot.json").read_bytes())["signed"]["meta"]
+    bins = {name.removesuffix(".json"): entry["version"] for name, entry in meta.items()}
+    found = {name: version for name, version in bins.items() if name.startswith("bin-")}
+    return {**found, "snapshot": number, "timestamp": timestamp["version"]}

@@ -6,7 +6,6 @@ its own; what they report is its exit code, pip's own words and the summary.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from indextrust.cli.exit_codes import REFUSED_IN_RUN
+from indextrust.cli.stagecraft.commands import Answer, indextrust
 from indextrust.errors import InputError, StoreError
 
 __all__ = ["Environment", "Installation", "Person", "find_uv"]
@@ -110,18 +110,19 @@ class Person:
 
     def trust(self, url: str, fingerprint: str) -> None:
         """Trust the index at `url` from the root with this SHA-256."""
-        command = ["trust", "add", self.index, url, "--fingerprint", fingerprint, "--json"]
-        _output(_indextrust(*command), "trust the index", env=self._environ())
+        self._must("trust", "add", self.index, url, "--fingerprint", fingerprint)
 
-    def reset(self, fingerprint: str) -> None:
-        """Start again from the root with this SHA-256, as the operator announced it."""
-        command = ["trust", "reset", self.index, "--fingerprint", fingerprint, "--json"]
-        _output(_indextrust(*command), "reset the trust", env=self._environ())
+    def reset(self, fingerprint: str) -> Answer:
+        """Start again from the root with this SHA-256, as somebody told it."""
+        return self._indextrust("trust", "reset", self.index, "--fingerprint", fingerprint)
 
     def acknowledge(self, filename: str, sha256: str) -> None:
         """Accept `sha256` for a file remembered with another digest."""
-        command = ["trust", "acknowledge", filename, "--sha256", sha256, "--json"]
-        _output(_indextrust(*command), "acknowledge", env=self._environ())
+        self._must("trust", "acknowledge", filename, "--sha256", sha256)
+
+    def scan(self, environment: Environment) -> Answer:
+        """``indextrust scan``: which of the installed distributions an incident is about."""
+        return self._indextrust("scan", str(environment.folder), "--index", self.index)
 
     def pip_install(self, project: str, into: Environment) -> Installation:
         """``indextrust run -- pip install PROJECT`` into an environment."""
@@ -133,23 +134,16 @@ class Person:
         return self._run(find_uv(), "pip", "install", "--python", str(into.python), project)
 
     def _run(self, *child: str) -> Installation:
-        command = _indextrust("run", "--json", "--index", self.index, "--", *child)
-        done = subprocess.run(  # noqa: S603 - our own words
-            command,
-            capture_output=True,
-            text=True,
-            timeout=_SECONDS,
-            check=False,
-            env=self._environ(),
-        )
-        try:
-            answer = json.loads(done.stdout.splitlines()[-1])
-        except (ValueError, IndexError):
-            raise StoreError(
-                f"indextrust run ended with {done.returncode} and no summary: {done.stderr[-500:]}"
-            ) from None
-        summary = answer.get("summary", {})
-        return Installation(done.returncode, done.stderr, summary)
+        answer = self._indextrust("run", "--index", self.index, "--", *child)
+        return Installation(answer.code, answer.words, answer.data.get("summary", {}))
+
+    def _must(self, *arguments: str) -> None:
+        """A command that succeeds. Raises StoreError."""
+        if (answer := self._indextrust(*arguments)).code != 0:
+            raise StoreError(f"{' '.join(arguments)}: exit code {answer.code}: {answer.words}")
+
+    def _indextrust(self, *arguments: str) -> Answer:
+        return indextrust(*arguments, env=self._environ())
 
     def _environ(self) -> dict[str, str]:
         return {
@@ -171,14 +165,10 @@ def find_uv() -> str:
     return uv
 
 
-def _indextrust(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "indextrust", *arguments]
-
-
-def _output(command: list[str], what: str, env: dict[str, str] | None = None) -> str:
+def _output(command: list[str], what: str) -> str:
     """What `command` prints. Raises StoreError with its last words if it fails."""
     done = subprocess.run(  # noqa: S603 - our own words
-        command, capture_output=True, text=True, timeout=_SECONDS, check=False, env=env
+        command, capture_output=True, text=True, timeout=_SECONDS, check=False
     )
     if done.returncode != 0:
         raise StoreError(f"could not {what}: exit code {done.returncode}: {done.stderr[-500:]}")
