@@ -40,8 +40,8 @@ FOLLOWED = {
 
 AT_WORK = (
     "an index at work",
-    f"{len(KEYHOLDERS)} keyholders, threshold {THRESHOLD}; three wheels are published; the first of "
-    f"the clients installs with pip, and python-tuf's Updater takes the same",
+    f"{len(KEYHOLDERS)} keyholders, threshold {THRESHOLD}; three wheels are published; the first "
+    f"of the clients installs with pip, and python-tuf's Updater takes the same",
 )
 """Title and expectation of `at_work`."""
 

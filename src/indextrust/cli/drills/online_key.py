@@ -56,7 +56,6 @@ def _stolen(stage: Stage) -> tuple[str, bool]:
         *thief.remove_file(_REMOVED[0], stage.filename(*_REMOVED)),
         *thief.add_file(*_NEW_PROJECT, stage.filename(*_NEW_PROJECT), bad),
     }
-    stage.tampered = sorted(changed)
     thief.drive_versions(_FAR)
     run, poisoned = visits(stage, SAW_BAD)
     found = poisoned.origin(PROJECT) if run.code == 0 else "not installed"
@@ -76,13 +75,12 @@ def _stolen(stage: Stage) -> tuple[str, bool]:
 
 def _frozen(stage: Stage) -> tuple[str, bool]:
     """The plan, the freeze; the hourly renewal stops."""
-    compromised = ("--compromised", "timestamp", "--good", *stage.good_checkpoint)
+    compromised: tuple[str, ...] = ("--compromised", "timestamp", "--good", *stage.good_checkpoint)
     plan = stage.command("recover", "plan", stage.repository, *compromised)
     start = (*compromised, "--summary", _SUMMARY)
     begun = stage.command("recover", "start", stage.repository, *start)
-    renewal = stage.command(
-        *("renew", stage.repository, "--keys", stage.keys, *stage.passphrase_of(ONLINE))
-    )
+    words = ("--keys", str(stage.keys), *stage.passphrase_of(ONLINE))
+    renewal = stage.command("renew", stage.repository, *words)
     error = renewal.data.get("error", {}).get("kind")
     steps = [step["name"] for step in plan.data["plan"]["steps"]]
     observed = (
@@ -97,14 +95,15 @@ def _audited(stage: Stage) -> tuple[str, bool]:
     """`recover next`: compared with the checkpoint, by the log of what was queued."""
     recovery = _next(stage).data["recovery"]
     items = {item["path"]: item["decision"] for item in recovery["items"]}
-    pages = {path for path in stage.tampered if path.startswith("simple/")}
-    beside = {f"{path}.metadata" for path in stage.tampered if f"{path}.metadata" in stage.good}
-    missed = sorted(set(stage.tampered) - pages - set(items))
-    more = sorted(set(items) - set(stage.tampered) - beside)
+    expected = {
+        stage.target(): "restore",
+        stage.target(*_REMOVED): "restore",
+        stage.target(*_NEW_RELEASE): "remove",
+        stage.target(*_NEW_PROJECT): "remove",
+        stage.target(*_QUEUED): "keep",
+    }
     observed = "\n".join(f"{decision}: {path}" for path, decision in sorted(items.items()))
-    if missed or more:
-        observed += f"\nMISSED {missed}, MORE {more}"
-    return observed, not missed and not more
+    return observed, items == expected
 
 
 def _ceremony(stage: Stage) -> tuple[str, bool]:
@@ -167,14 +166,22 @@ def _records(stage: Stage) -> list[str]:
 
 def _scanned(stage: Stage) -> tuple[str, bool]:
     """Who installed the thief's wheel asks which of the installed distributions are affected."""
-    person = stage.person(SAW_BAD)
-    answer = person.scan(stage.environments[SAW_BAD])
-    empty = stage.person(SAW_GOOD).scan(stage.environments[SAW_GOOD])
+    bad = stage.person(SAW_BAD).scan(stage.environments[SAW_BAD])
+    good = stage.person(SAW_GOOD).scan(stage.environments[SAW_GOOD])
+    told = [
+        f"{finding['project']} {finding['version']} is {finding['judgement']}: {finding['reason']}"
+        for finding in bad.data.get("findings", [])
+    ]
+    refreshed = stage.client(stage.home(SAW_BAD)).refresh()
+    notices = [notice.message for notice in refreshed.notices]
     observed = (
-        f"scan, {FOLLOWED[SAW_BAD]}: exit code {answer.code}: {answer.data}\n"
-        f"scan, {FOLLOWED[SAW_GOOD]}: exit code {empty.code}"
+        f"scan, {FOLLOWED[SAW_BAD]}: exit code {bad.code}; {'; '.join(told)}\n"
+        f"scan, {FOLLOWED[SAW_GOOD]}: exit code {good.code}\n"
+        f"{FOLLOWED[SAW_BAD]} is told by every refresh: {' '.join(notices) or 'NOTHING'}"
     )
-    return observed, answer.code == AFFECTED and empty.code == 0
+    named = len(told) == 1 and told[0].startswith(f"{PROJECT} 1.0 is affected")
+    said = any(_SUMMARY in notice for notice in notices)
+    return observed, bad.code == AFFECTED and named and good.code == 0 and said
 
 
 SCENES: tuple[Scene[Stage], ...] = (
@@ -186,9 +193,9 @@ SCENES: tuple[Scene[Stage], ...] = (
     ),
     (
         "the online key is stolen",
-        "a file re-signed malicious, a malicious release, a file removed, a project added, versions "
-        f"at {_FAR}; who starts now installs the thief's wheel; first-seen memory alarms who had "
-        "the file",
+        "a file re-signed malicious, a malicious release, a file removed, a project added, all "
+        f"versions at {_FAR}; who starts now installs the thief's wheel; first-seen memory alarms "
+        "who had the file",
         _stolen,
     ),
     (
@@ -198,7 +205,8 @@ SCENES: tuple[Scene[Stage], ...] = (
     ),
     (
         "audit",
-        "against the checkpoint exactly the thief's changes are listed, the honest release is not",
+        "against the checkpoint exactly the thief's changes are listed, to be undone, and the "
+        "honest release, to be kept: the log says who queued it",
         _audited,
     ),
     (
@@ -216,13 +224,13 @@ SCENES: tuple[Scene[Stage], ...] = (
     (
         "which installed files are affected",
         "`scan` names the thief's wheel in the environment it was installed into, and nothing in "
-        "the other",
+        "the other; who saw it is told of the incident by every refresh",
         _scanned,
     ),
     (
         "all converge",
-        "all install by an ordinary refresh; the record acknowledges for who saw the bad state; all "
-        "trust the same versions",
+        "all install by an ordinary refresh; who saw the bad state too: the incident record says "
+        "which digest is good; all trust the same versions",
         converge,
     ),
     (*IN_EVERY_ROLE, lambda stage: refused_in_every_role(stage, _ONLINE_ANEW)),
