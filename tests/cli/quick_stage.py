@@ -15,15 +15,25 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+)
 from packaging.utils import parse_wheel_filename
+from securesystemslib.signer import CryptoSigner, SSlibKey
 
+from indextrust.ceremony import public_path
 from indextrust.cli import app
 from indextrust.cli.drills.stage import Stage
 from indextrust.cli.exit_codes import REFUSED_IN_RUN
+from indextrust.cli.genesis import ONLINE, key_path
 from indextrust.cli.stagecraft.commands import Answer
 from indextrust.cli.stagecraft.people import Environment, Installation, Person
 from indextrust.client import TrustedIndexes
 from indextrust.errors import RefusedError
+from indextrust.repository.public_keys import KeyRole, encode, keyholder_of
 from indextrust.trust import NotListed
 
 
@@ -71,7 +81,22 @@ class QuickPerson(Person):
 class QuickStage(Stage):
     """A stage for impatient people, with a small store."""
 
-    store_size = 30
+    store_size = 120
+
+    def new_key(self, name: str, path: Path | None = None) -> CryptoSigner:
+        """Its file is encrypted, and quick to open."""
+        path = path or key_path(self.keys, name)
+        self._keys[name] = path, "sesame"
+        private = Ed25519PrivateKey.generate()
+        encryption = BestAvailableEncryption(b"sesame")
+        pem = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption)
+        path.touch(0o600)
+        path.write_bytes(pem)
+        holder = None if name.startswith(ONLINE) else name
+        role: KeyRole = "root" if holder else "online"
+        key = SSlibKey.from_crypto(private.public_key())
+        public_path(path).write_bytes(encode(keyholder_of(key, holder, None, role)))
+        return self.signer(name)
 
     def environment(self, name: str, *, pip: bool = False) -> Environment:
         return QuickEnvironment(self.folder / "environments" / name)

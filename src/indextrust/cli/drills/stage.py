@@ -64,6 +64,7 @@ class Stage:
         self.environments: dict[str, Environment] = {}
         """Into what each person installed last."""
         self._keys: dict[str, tuple[Path, str]] = {}
+        self._signers: dict[str, CryptoSigner] = {}
         self._people: dict[str, Person] = {}
         self._server: TamperingServer | None = None
         for made in (self.keys, folder / "wheels", folder / "environments", folder / "tuf"):
@@ -135,10 +136,12 @@ class Stage:
         return self.signer(name)
 
     def signer(self, name: str) -> CryptoSigner:
-        """Open key `name`."""
+        """Open key `name`; its passphrase takes a while, so once."""
         from indextrust.ceremony import load_signer
 
-        return load_signer(*self._keys[name])
+        if name not in self._signers:
+            self._signers[name] = load_signer(*self._keys[name])
+        return self._signers[name]
 
     def passphrase_of(self, name: str, called: str | None = None) -> list[str]:
         """The option that brings a command the passphrase of key `name`, which it calls so."""
