@@ -43,13 +43,15 @@ def _signs_alone(stage: Stage) -> tuple[str, bool]:
 def _with_two_more(stage: Stage) -> tuple[str, bool]:
     """Asked of python-tuf: what two careless keyholders would make of it."""
     signers = [stage.signer(name) for name in (_STOLEN, *_HONEST[: THRESHOLD - 1])]
+    plan = stage.command("recover", "plan", stage.repository, "--compromised", _STOLEN).data["plan"]
     alone = counts(stage, "root", signers[:1])
     together = counts(stage, "root", signers)
     observed = (
         f"python-tuf, root v1: the stolen key alone is {'ENOUGH' if alone else 'not enough'}; "
-        f"with two honest ones it is {'enough' if together else 'NOT ENOUGH'}"
+        f"with two honest ones it is {'enough' if together else 'NOT ENOUGH'}\n"
+        f"recover plan: cure {plan['cure']}; {', '.join(step['name'] for step in plan['steps'])}"
     )
-    return observed, together and not alone
+    return observed, together and not alone and plan["cure"] == "keyholders"
 
 
 def _replace(stage: Stage) -> tuple[str, bool]:
@@ -106,7 +108,8 @@ SCENES: tuple[Scene[Stage], ...] = (
     ),
     (
         "what two more signatures would do",
-        "as long as root v1 stands, the stolen key counts: with two honest ones it is a threshold",
+        "as long as root v1 stands, the stolen key counts: with two honest ones it is a threshold; "
+        "`recover plan` says what to do",
         _with_two_more,
     ),
     (

@@ -81,13 +81,18 @@ def _no_cure(stage: Stage) -> tuple[str, bool]:
             Root.type, second.signed_bytes, second.signatures
         )
         valid.append(bool(result))
+    stolen = [word for name in _STOLEN for word in ("--compromised", name)]
+    plan = stage.command("recover", "plan", stage.repository, *stolen).data["plan"]
+    summary = ("--summary", "three keys")
+    begun = stage.command("recover", "start", stage.repository, *stolen, *summary)
     observed = (
+        f"recover plan: cure {plan['cure']}; recover start: exit code {begun.code}\n"
         f"a root v3 signed by all {len(honest)} keyholders {line}\n"
         f"a root v2 of theirs and the thief's root v2, under root v1: "
         f"{' and '.join('valid' if one else 'NOT VALID' for one in valid)}; nothing tells "
         "them apart"
     )
-    return observed, refused and all(valid)
+    return observed, refused and all(valid) and plan["cure"] == "out of band" and begun.code != 0
 
 
 def _founded_anew(stage: Stage) -> tuple[str, bool]:
@@ -186,8 +191,8 @@ SCENES: tuple[Scene[Stage], ...] = (
     ),
     (
         "no cure within the protocol",
-        "clients that follow the thief's root refuse what all five keyholders sign together; two "
-        "roots v2 are valid under root v1",
+        "`recover plan` says so, and `recover start` refuses; clients that follow the thief's root "
+        "refuse what all five keyholders sign together; two roots v2 are valid under root v1",
         _no_cure,
     ),
     (
