@@ -1,6 +1,7 @@
 # Everything a fresh Debian machine needs is set up here: python3 (3.11+), pip, venv and make.
 #
 #   make demo        the whole story on real packages (indextrust demo)
+#   make drills      six compromises rehearsed, from the theft to the last client (docs/drills)
 #   make test        what CI runs: format, lint, types, import directions, tests
 #   make test-long   the same with the tests that take minutes
 #   make bench-client
@@ -28,10 +29,13 @@ SYSTEM := faketime=faketime
 TEST_SYSTEM := softhsm2-util=softhsm2
 LONG_SYSTEM := node=nodejs npm=npm
 
-.PHONY: demo test test-long bench-client bench-repository bench-pypi bench-audit check conformance system clean
+.PHONY: demo drills test test-long bench-client bench-repository bench-pypi bench-audit check conformance system clean
 
 demo: $(VENV)/.cli
 	$(BIN)/indextrust demo
+
+drills: $(VENV)/.cli
+	set -e; for number in 1 2 3 4 5 6; do $(BIN)/indextrust drill $$number; done
 
 test: check
 	.ci/system $(TEST_SYSTEM)

@@ -10,6 +10,7 @@ import contextlib
 import io
 import json
 import os
+import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -69,9 +70,10 @@ class QuickPerson(Person):
         page = client.project(project)
         assert not isinstance(page, NotListed)
         newest = max(page.files, key=lambda listed: parse_wheel_filename(listed.file.filename)[1])
-        downloads = self.home / "downloads"
-        downloads.mkdir(exist_ok=True)
-        with zipfile.ZipFile(client.download(newest, downloads)) as wheel:
+        with (
+            tempfile.TemporaryDirectory() as downloads,
+            zipfile.ZipFile(client.download(newest, Path(downloads))) as wheel,
+        ):
             wheel.extractall(folder)
 
     def _indextrust(self, *arguments: str) -> Answer:

@@ -37,7 +37,7 @@ def test_all_the_commands_are_there() -> None:
             "renew",
             "status",
             "serve",
-            "demo",
+            *("demo", "drill"),
             "plan",
             "log",
         ),

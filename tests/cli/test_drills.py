@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import runpy
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,7 @@ from indextrust.cli.genesis import ONLINE
 from indextrust.cli.output import Output
 from tests.cli.place import Place
 from tests.cli.quick_stage import QuickStage
+from tests.support.examples import EXAMPLES, output_of
 
 NUMBERS = range(1, 7)
 
@@ -88,3 +91,46 @@ def test_keys_that_are_in_force_are_told_from_stolen_ones(tmp_path: Path) -> Non
 
 def test_a_number_that_is_no_drill_is_a_usage_error(place: Place) -> None:
     assert place.run("drill", "7").returncode == 2
+
+
+EXAMPLES_SAY = {
+    "01_online_key": ["FrozenError", "restore  files/lantern/", "under root 2", "SignatureError"],
+    "02_one_root_key": ["shown a root by 3 keys: SignatureError: root: not signed", "under root 2"],
+    "03_root_threshold": ["nothing marks it", "ChangedArtifactError", "BadFingerprintError"],
+    "04_stored_files": ["HashMismatchError", "2 restored, 0 lost", "signed anew: False"],
+    "05_state_database": ["AlteredStateError: log entry", "check: 0 differences"],
+    "06_old_backup": ["RollbackError: timestamp: older than before", "above: True"],
+}
+
+
+@pytest.mark.parametrize("name", EXAMPLES_SAY)
+def test_the_example_of_a_drill_goes_as_written_and_leaves_nothing(
+    name: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.syspath_prepend(str(EXAMPLES / "drills"))
+    runpy.run_path(str(EXAMPLES / "drills" / f"{name}.py"), run_name="__main__")
+    printed = capsys.readouterr().out
+    for words in EXAMPLES_SAY[name]:
+        assert words in printed
+    assert printed.startswith("the user: gets lantern-1.0-py3-none-any.whl, under root 1\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_example_runs_as_it_stands(tmp_path: Path) -> None:
+    assert "RollbackError" in output_of(EXAMPLES / "drills" / "06_old_backup.py", tmp_path)
+
+
+def test_every_drill_has_a_page_an_example_and_its_line_in_both_lists() -> None:
+    pages = EXAMPLES.parent / "docs" / "drills"
+    for folder, names in (
+        (pages, {path.name for path in pages.glob("[0-9]*.md")}),
+        (EXAMPLES / "drills", {f"{name}.py" for name in EXAMPLES_SAY}),
+    ):
+        assert {path.name for path in folder.glob("[0-9]*")} == names
+        assert len(names) == len(NUMBERS)
+        text = (folder / "README.md").read_text()
+        assert all(f"]({name})" in text for name in names)

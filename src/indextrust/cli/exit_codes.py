@@ -57,7 +57,7 @@ TABLE: tuple[ExitCode, ...] = (
         "The command line, a name, a URL or another value given can't be used.",
         errors.InputError,
     ),
-    ExitCode(DEMO_FAILED, "`indextrust demo`: an act did not go as written."),
+    ExitCode(DEMO_FAILED, "`indextrust demo`, `indextrust drill`: an act did not go as written."),
     ExitCode(10, "Something came and was refused; nothing of it was kept.", errors.RefusedError),
     ExitCode(
         11, "Refused, and a person should look: the evidence is in the message.", errors.AlarmError
