@@ -16,6 +16,7 @@ from indextrust.cli.drills.followers import at_work
 from indextrust.cli.drills.stage import KEYHOLDERS, THRESHOLD, Stage
 from indextrust.cli.genesis import ONLINE
 from indextrust.cli.output import Output
+from indextrust.repository import Repository
 from tests.cli.place import Place
 from tests.cli.quick_stage import QuickStage
 from tests.support.examples import EXAMPLES, output_of
@@ -63,6 +64,20 @@ def test_an_act_that_does_not_go_as_written_fails_the_drill(
         "OSError: the disk is full",
         "not reached",
     ]
+
+
+def test_a_recovery_that_leaves_clients_behind_fails_the_drill(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server comes back from its backup, and goes on under numbers that were used."""
+    restore = Repository.restore
+    monkeypatch.setattr(Repository, "restore", lambda self, *, above: restore(self))
+    acts = drills.play(6, tmp_path, Output(), QuickStage)
+    assert [act.name for act in acts if not act.ok][:2] == [
+        "restored above what was ever served",
+        "all converge",
+    ]
+    assert "RollbackError" in acts[5].observed
 
 
 def test_keys_that_are_in_force_are_told_from_stolen_ones(tmp_path: Path) -> None:

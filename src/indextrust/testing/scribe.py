@@ -26,11 +26,12 @@ class Scribe:
 
     Args:
         database: its file.
+        key: what he seals with; None for a key of his own making, since he has no other.
     """
 
-    def __init__(self, database: Path) -> None:
+    def __init__(self, database: Path, *, key: bytes | None = None) -> None:
         self._database = database
-        self._key = secrets.token_bytes(32)
+        self._key = key or secrets.token_bytes(32)
 
     def replace_file(self, project: str, filename: str, data: bytes, document: bytes) -> None:
         """Say that a published file always had these bytes: in every table, and in the log.
