@@ -28,13 +28,13 @@ def story(shop: Shop) -> None:
     shop.say("the user", shop.install)
 
     with read_checkpoint(made.path, made.digest) as good:
-        found = repository.rehash(good, repository.audit_since(good))
+        found = repository.check_stored(good, repository.audit_since(good))
         for damage in found.damages:
             print(f"  {damage.kind:<8} {damage.path}")
         signed = (shop.public / "metadata" / "timestamp.json").read_bytes()
         done = repository.refill(good, found.damages, mirror=FolderMirror(mirror))
         print(f"{len(done.restored)} restored, {len(done.lost)} lost")
-        print("clean:", repository.rehash(good, repository.audit_since(good)).clean)
+        print("clean:", repository.check_stored(good, repository.audit_since(good)).clean)
     same = (shop.public / "metadata" / "timestamp.json").read_bytes() == signed
     print("signed anew:", not same)
     shop.say("the user", shop.install)
