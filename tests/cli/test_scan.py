@@ -313,3 +313,30 @@ def test_what_a_person_reads(scene: Scene, tmp_path: Path) -> None:
     assert finding["judgement"] == "may be affected"
     assert "before" in finding["seen"][0]
     assert scene.place.run("scan", tmp_path / "nowhere").returncode == 2
+
+
+def with_files(wheel: bytes, more: dict[str, bytes], *, listed: bool = True) -> bytes:
+    """The wheel with other files added to it or in the place of its own."""
+    with zipfile.ZipFile(io.BytesIO(wheel)) as archive:
+        files = {info.filename: archive.read(info) for info in archive.infolist()}
+    if listed:
+        record = "demo-1.0.dist-info/RECORD"
+        files[record] += b"".join(b"%s,,\n" % name.encode() for name in more if name not in files)
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as packed:
+        for name, data in (files | more).items():
+            packed.writestr(name, data)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("tool", ["pip", "uv"])
+def test_a_bad_wheel_does_not_lead_the_scan_elsewhere(
+    scene: Scene, tmp_path: Path, tool: str
+) -> None:
+    """It puts a .dist-info beside bin and lib, as if that were a site-packages."""
+    wheel = with_files(scene.bad, {"demo-1.0.data/data/x-1.dist-info/METADATA": b"Name: x\n"})
+    environment = install(scene, tmp_path, wheel, tool)
+    assert (environment / "x-1.dist-info").is_dir()
+    scan = scene.scan(environment)
+    assert scan.folders == (environment, site_of(environment))
+    assert [finding.judgement for finding in scan.findings] == ["affected"]

@@ -94,9 +94,10 @@ def site_packages(environment: Path) -> Iterator[tuple[tuple[Path, int], ...]]:
     try:
         with contextlib.ExitStack() as stack:
             top = stack.enter_context(opened(base))
-            found = [(base, top)]
-            if base.name not in ("site-packages", "dist-packages") and not _infos(top):
-                found = [place for parts in _PLACES for place in _below(stack, base, top, parts)]
+            named = base.name in ("site-packages", "dist-packages")
+            found = [(base, top)] if named or _infos(top) else []
+            if not named:  # also where a wheel put a .dist-info beside bin and lib
+                found += [place for parts in _PLACES for place in _below(stack, base, top, parts)]
             if not found:
                 raise InputError(_wanted(environment))
             yield tuple(found)
