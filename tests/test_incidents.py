@@ -203,16 +203,27 @@ def test_the_form_is_the_one_of_the_specification() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
-def test_what_is_no_wheel_has_no_form() -> None:
+def test_of_two_members_for_one_path_the_one_that_stays_counts() -> None:
+    """Installers unpack in this order; a wheel so made must not be without a form."""
+    form = describe_wheel(_wheel(FILES)).installed
     twice = io.BytesIO()
     with zipfile.ZipFile(twice, "w") as archive:
-        archive.writestr("a.py", b"1")
-        archive.writestr("a.py", b"2")
+        archive.writestr("demo/__init__.py", b"x = 2\n")
+        for name, data in FILES.items():
+            archive.writestr(name, data)
+    assert describe_wheel(twice.getvalue()).installed == form
+    assert describe_wheel(_wheel(FILES | {"more.py": b"y = 3\n"})).installed == form
+    moved = {name: data for name, data in FILES.items() if name != "demo/__init__.py"}
+    for name in ("demo//__init__.py", "./demo/__init__.py", "demo/x/../__init__.py"):
+        assert describe_wheel(_wheel(moved | {name: b"x = 1\n"})).installed == form
+
+
+def test_what_is_no_wheel_has_no_form() -> None:
     good = _wheel(FILES)
     cut = good[: len(good) // 2]
     damaged = good.replace(b"x = 1\n", b"x = 3\n")  # its CRC tells
     for data in (
-        b"", b"PK", cut, damaged, twice.getvalue(), _wheel({}), b"PK\x05\x06" + b"\xff" * 18,
+        b"", b"PK", cut, damaged, _wheel({}), b"PK\x05\x06" + b"\xff" * 18,
         _wheel(FILES, compression=zipfile.ZIP_BZIP2),
         _wheel({"demo-1.0.dist-info/RECORD": b""}),
     ):  # fmt: skip
@@ -226,6 +237,8 @@ def test_what_is_no_wheel_has_no_form() -> None:
         ("demo-1.data/platlib/demo/x.so", "demo/x.so"),
         ("demo-1.data/headers/x.h", None),
         ("demo-1.data/purelib/../x", None),
+        ("demo-1.data/purelib/./x//y", "x/y"),
+        ("demo/", None),
         ("../../../bin/demo", None),
         ("/etc/passwd", None),
         ("demo-1.dist-info/licenses/RECORD", "demo-1.dist-info/licenses/RECORD"),

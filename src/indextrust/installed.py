@@ -21,6 +21,7 @@ what is left out have one form. Nothing here opens a file.
 from __future__ import annotations
 
 import hashlib
+import posixpath
 import re
 import struct
 import zipfile
@@ -73,8 +74,11 @@ def counted_path(path: str) -> str | None:
         path = found["path"]
         if path is None:
             return None
+    if path.startswith("/") or path.endswith("/"):
+        return None
+    path = posixpath.normpath(path)  # as installers write it down
     parts = path.split("/")
-    if any(part in ("", ".", "..") for part in parts):
+    if parts[0] in (".", ".."):
         return None
     if "__pycache__" in parts[:-1] and path.endswith(".pyc"):
         return None
@@ -105,8 +109,8 @@ def describe_wheel(wheel: bytes | IO[bytes]) -> Fingerprint:
     """By what a wheel, or any other distribution file, is recognised.
 
     Never fails on what is in it: what is no wheel that installers would take (an sdist, a
-    damaged archive, one with a member twice, one of more than 50,000 files or 4 GiB unpacked)
-    has no installed form.
+    damaged archive, one of more than 50,000 files or 4 GiB unpacked) has no installed form. Of
+    two members for one path the later one counts, and those of ``.data`` come last.
 
     Args:
         wheel: its bytes, or an open file that can seek.
@@ -135,11 +139,12 @@ def _form(file: IO[bytes]) -> str | None:
         members = [member for member in archive.infolist() if not member.is_dir()]
         if len(members) > _MOST_FILES:
             return None
+        members.sort(key=lambda member: bool(_DATA.fullmatch(member.filename)))  # as installers do
         for member in members:
             path = counted_path(member.filename)
             if path is None:
                 continue
-            if path in files or member.compress_type not in (
+            if member.compress_type not in (
                 zipfile.ZIP_STORED,
                 zipfile.ZIP_DEFLATED,  # zipfile unpacks the others without bound
             ):

@@ -340,3 +340,45 @@ def test_a_bad_wheel_does_not_lead_the_scan_elsewhere(
     scan = scene.scan(environment)
     assert scan.folders == (environment, site_of(environment))
     assert [finding.judgement for finding in scan.findings] == ["affected"]
+
+
+@pytest.mark.parametrize(
+    ("tool", "metadata", "later"),
+    [
+        ("pip", b"Metadata-Version: 2.1\rName: demo\rVersion: 1.0\r", None),
+        ("uv", b"Metadata-Version: 2.1\rName: demo\rVersion: 1.0\r", None),
+        ("uv", b"Metadata-Version: 2.1\nName: =?utf-8?q?demo?=\nVersion: 1.0\n", None),
+        ("pip", b"Metadata-Version: 2.1\nName: demo\nVersion: 1.0\n", b"Name: demox\n"),
+    ],
+)
+def test_a_bad_wheel_does_not_hide_its_name(
+    scene: Scene, tmp_path: Path, tool: str, metadata: bytes, later: bytes | None
+) -> None:
+    """Of its .dist-info installers ask how the name begins, and of METADATA what it says in the
+    archive: it may put another one in its place."""
+    info = "demox-9.dist-info"
+    files = {
+        "demo.py": b"OWNED = True\n",
+        f"{info}/METADATA": metadata,
+        f"{info}/WHEEL": b"Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    if later is not None:
+        files[f"demo-1.0.data/purelib/{info}/METADATA"] = later
+    files[f"{info}/RECORD"] = b"".join(b"%s,,\n" % name.encode() for name in files)
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as packed:
+        for name, data in files.items():
+            packed.writestr(name, data)
+    hidden = out.getvalue()
+    file = IncidentFile(DEMO, WHEEL, (describe_wheel(hidden),), describe_wheel(scene.good))
+    scene.publish(scene.good, incident(file))
+    found = scene.judged(install(scene, tmp_path, hidden, tool))
+    file = IncidentFile(DEMO, WHEEL, (describe_wheel(scene.bad),), describe_wheel(scene.good))
+    scene.publish(scene.good, incident(file))
+    assert found == "affected"
+
+
+def test_another_project_with_a_longer_name_is_not_concerned(scene: Scene, tmp_path: Path) -> None:
+    site = tmp_path / "site-packages"
+    (site / "demo_tools-1.0.dist-info").mkdir(parents=True)
+    assert scene.scan(site).findings == ()

@@ -18,6 +18,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -69,6 +70,13 @@ class Installed:
     projects: frozenset[str]
     versions: frozenset[str]
     archives: frozenset[str]
+
+    @property
+    def accepted_as(self) -> frozenset[str]:
+        """All names of projects that installers take its wheel for: of the folder's name they
+        ask only how it begins, and METADATA is as they saw it until the wheel replaces it."""
+        folder = canonicalize_name(self.info)
+        return self.projects | {folder[:end] for end in range(1, len(folder))}
 
 
 @contextlib.contextmanager
@@ -190,8 +198,9 @@ def _infos(site: int) -> list[str]:
 def _headers(site: int, info: str, name: str) -> list[str]:
     """The first lines of a METADATA file, up to the description; none if it can't be read."""
     data = _read(site, info, name, _MOST_METADATA)
-    head = data.replace(b"\r\n", b"\n").partition(b"\n\n")[0]
-    return head.decode("utf-8", "replace").split("\n")
+    data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")  # as email parsers end lines
+    head = data.partition(b"\n\n")[0].decode("utf-8", "replace")
+    return re.sub(r"\n(?=[ \t])", "", head).split("\n")
 
 
 def _normalised(version: str) -> str | None:

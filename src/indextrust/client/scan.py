@@ -110,9 +110,11 @@ def scan(
         for path, site in folders:
             for installed in installed_in(site):
                 count += 1
-                for project in sorted(installed.projects & said.keys()):
+                for project in sorted(installed.accepted_as & said.keys()):
                     seen = _seen(incidents, remembered(project))
-                    findings.append(_finding(path, site, installed, project, said[project], seen))
+                    found = _finding(path, site, installed, project, said[project], seen)
+                    if project in installed.projects or found.judgement == "affected":
+                        findings.append(found)
         return Scan(tuple(path for path, _ in folders), count, tuple(findings))
 
 
