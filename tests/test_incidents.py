@@ -160,8 +160,10 @@ FILES = {
     "demo-1.0.data/scripts/demo": b"#!python\n",
     "demo-1.0.data/purelib/more.py": b"y = 2\n",
     "demo-1.0.dist-info/METADATA": b"Name: demo\n",
-    "demo-1.0.dist-info/RECORD": b"",
+    "demo-1.0.dist-info/RECORD": b"demo/__init__.py,,\ndemo-1.0.data/purelib/more.py,,\n"
+    b"demo-1.0.dist-info/METADATA,,\n",
 }
+LISTED = FILES["demo-1.0.dist-info/RECORD"]
 
 
 def test_the_form_is_made_of_the_bytes_that_stay() -> None:
@@ -169,10 +171,11 @@ def test_the_form_is_made_of_the_bytes_that_stay() -> None:
     other byte does."""
     form = describe_wheel(_wheel(FILES)).installed
     for same in (
-        {"demo-1.0.dist-info/RECORD": b"demo/__init__.py,sha256=of-something-else,3\n"},
+        {"demo-1.0.dist-info/RECORD": LISTED.replace(b".py,,", b".py,sha256=x,3")},
         {"demo-1.0.data/scripts/demo": b"#!/usr/bin/evil\n"},
         {"demo/__pycache__/x.cpython-313.pyc": b"code"},
         {"demo-1.0.dist-info/INSTALLER": b"me"},
+        {"demo/unnamed.py": b"a file that RECORD doesn't name"},
     ):
         assert describe_wheel(_wheel(FILES | same)).installed == form
     assert describe_wheel(_wheel(FILES, compression=zipfile.ZIP_DEFLATED)).installed == form
@@ -182,7 +185,8 @@ def test_the_form_is_made_of_the_bytes_that_stay() -> None:
         {"demo/more.pyc": b"code without source"},
         {"other-1.0.dist-info/x/RECORD": b""},
     ):
-        described = describe_wheel(_wheel(FILES | other))
+        record = LISTED + b"".join(b"%s,,\n" % name.encode() for name in other)
+        described = describe_wheel(_wheel(FILES | {"demo-1.0.dist-info/RECORD": record} | other))
         assert described.installed not in (form, None)
         assert described.sha256 != describe_wheel(_wheel(FILES)).sha256
 
@@ -226,6 +230,10 @@ def test_what_is_no_wheel_has_no_form() -> None:
         b"", b"PK", cut, damaged, _wheel({}), b"PK\x05\x06" + b"\xff" * 18,
         _wheel(FILES, compression=zipfile.ZIP_BZIP2),
         _wheel({"demo-1.0.dist-info/RECORD": b""}),
+        _wheel(FILES | {"other-1.0.dist-info/RECORD": b""}),
+        _wheel({name: data for name, data in FILES.items() if not name.endswith("RECORD")}),
+        _wheel(FILES | {"demo-1.0.dist-info/RECORD": b"x" * 200_000}),
+        _wheel(FILES | {"demo-1.0.dist-info/RECORD": b"x,,\n" * 100_001}),
     ):  # fmt: skip
         assert describe_wheel(data).installed is None
 

@@ -4,12 +4,16 @@ Installers keep no hash of the wheel they installed. What they leave is the whee
 ``site-packages``. The installed form is one digest over the paths and the sha256 of those that
 every installer leaves as they were:
 
-* taken: the wheel's members, and what lies below ``NAME.data/purelib`` and ``NAME.data/platlib``
-  by the path it is installed under;
+* taken: the wheel's members that its RECORD names, and of them what lies below
+  ``NAME.data/purelib`` and ``NAME.data/platlib`` by the path it is installed under;
 * left out, for installers write or change them: other parts of ``.data`` (scripts get another
   first line), byte code in ``__pycache__``, and in ``.dist-info`` the files ``RECORD`` (and its
   signatures), ``INSTALLER``, ``REQUESTED``, ``direct_url.json``, ``provenance_url.json``, and uv's
   ``uv_cache.json`` and ``uv_build.json``.
+
+A member that RECORD doesn't name is installed all the same, and some installers add it to the
+RECORD that they leave, others (uv 0.8) don't. A bad wheel could so be the good one to the latter,
+with a file more. Left out, it makes the form of the two the same, and so nobody is acquitted.
 
 It is made from the bytes themselves, never from the digests in a RECORD: installers copy those
 from the wheel without a look at the files, so a malicious wheel may carry those of a good one.
@@ -20,20 +24,21 @@ what is left out have one form. Nothing here opens a file.
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import posixpath
 import re
 import struct
 import zipfile
 import zlib
-from collections.abc import Mapping
-from io import BytesIO
+from collections.abc import Iterator, Mapping
+from io import BytesIO, StringIO
 from typing import IO
 
 from indextrust.incidents import Fingerprint
 from indextrust.zip_end import directory_length
 
-__all__ = ["counted_path", "describe_wheel", "form_of"]
+__all__ = ["counted_path", "describe_wheel", "form_of", "recorded"]
 
 _WRITTEN_BY_INSTALLERS = frozenset(
     {
@@ -48,10 +53,13 @@ _WRITTEN_BY_INSTALLERS = frozenset(
         "uv_cache.json",
     }
 )
+_RECORD = re.compile(r"[^/]+\.dist-info/RECORD")
 _DATA = re.compile(r"[^/]+\.data/(?:(?:purelib|platlib)/(?P<path>.+)|.*)", re.DOTALL)
 _MOST_FILES = 50_000
 _MOST_BYTES = 4 * 2**30  # unpacked
 _MOST_DIRECTORY = 16_000_000  # bytes
+_MOST_LINES = 100_000  # of a RECORD
+_MOST_RECORD = 16_000_000  # bytes
 _CHUNK = 1 << 20
 _NO_WHEEL = (
     zipfile.BadZipFile,
@@ -59,6 +67,7 @@ _NO_WHEEL = (
     struct.error,
     EOFError,
     RuntimeError,  # encrypted; NotImplementedError too
+    csv.Error,
     ValueError,  # names that can't be decoded, offsets that can't be
 )
 
@@ -85,6 +94,20 @@ def counted_path(path: str) -> str | None:
     if len(parts) == 2 and parts[0].endswith(".dist-info") and parts[1] in _WRITTEN_BY_INSTALLERS:
         return None
     return path
+
+
+def recorded(record: bytes) -> Iterator[str]:
+    """The paths in a RECORD, as it names them.
+
+    Raises:
+        ValueError, csv.Error: too many lines, or none that can be read.
+    """
+    text = StringIO(record.decode("utf-8", "surrogateescape"), newline="")
+    for number, row in enumerate(csv.reader(text)):
+        if number >= _MOST_LINES:
+            raise ValueError(f"more than {_MOST_LINES} lines")
+        if row:
+            yield row[0]
 
 
 def form_of(files: Mapping[str, str]) -> str | None:
@@ -139,15 +162,17 @@ def _form(file: IO[bytes]) -> str | None:
         members = [member for member in archive.infolist() if not member.is_dir()]
         if len(members) > _MOST_FILES:
             return None
+        records = [member for member in members if _RECORD.fullmatch(member.filename)]
+        if len({member.filename for member in records}) != 1 or not _is_plain(records[-1]):
+            return None
+        with archive.open(records[-1]) as opened:
+            listed = set(map(counted_path, recorded(opened.read(_MOST_RECORD))))
         members.sort(key=lambda member: bool(_DATA.fullmatch(member.filename)))  # as installers do
         for member in members:
             path = counted_path(member.filename)
-            if path is None:
+            if path is None or path not in listed:
                 continue
-            if member.compress_type not in (
-                zipfile.ZIP_STORED,
-                zipfile.ZIP_DEFLATED,  # zipfile unpacks the others without bound
-            ):
+            if not _is_plain(member):
                 return None
             digest = hashlib.sha256()
             with archive.open(member) as opened:
@@ -158,3 +183,8 @@ def _form(file: IO[bytes]) -> str | None:
                     digest.update(piece)
             files[path] = digest.hexdigest()
     return form_of(files)
+
+
+def _is_plain(member: zipfile.ZipInfo) -> bool:
+    """Whether it is unpacked with bounds: not so bz2 and lzma."""
+    return member.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)

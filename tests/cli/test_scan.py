@@ -29,6 +29,7 @@ from tests.support.wheels import make_sdist, make_wheel
 
 DEMO = NormalizedName("demo")
 WHEEL = "demo-1.0-py3-none-any.whl"
+CORE = b"Metadata-Version: 2.1\nName: demo\nVersion: 1.0\n"
 
 
 @dataclass(frozen=True)
@@ -156,13 +157,12 @@ def test_the_bad_wheel_is_found_and_the_good_one_is_not(
 def test_a_record_that_lies_does_not_help_the_bad_wheel(
     scene: Scene, tmp_path: Path, tool: str
 ) -> None:
-    """It carries the RECORD of the good one, which installers copy, a file that this RECORD
-    doesn't name, which they add, and a note that the good one was installed."""
+    """It carries the RECORD of the good one, which installers copy, and a note that the good one
+    was installed."""
     with zipfile.ZipFile(io.BytesIO(scene.bad)) as archive:
         files = {info.filename: archive.read(info) for info in archive.infolist()}
     with zipfile.ZipFile(io.BytesIO(scene.good)) as archive:
         files["demo-1.0.dist-info/RECORD"] = archive.read("demo-1.0.dist-info/RECORD")
-    files["demo_hidden.py"] = b"OWNED = True\n"
     note = {"url": "https://x/", "archive_info": {"hashes": {"sha256": sha256(scene.good)}}}
     files["demo-1.0.dist-info/direct_url.json"] = json.dumps(note).encode()
     out = io.BytesIO()
@@ -277,11 +277,14 @@ def test_what_leaves_no_form_is_judged_by_its_version(scene: Scene, tmp_path: Pa
         "demo-2.0.dist-info": "may be affected",
         "Demo-3.0.0.dist-info": "may be affected",
         "demo-4.0.dist-info": "not affected",
+        "demo-5.0.dist-info": "may be affected",  # it doesn't say so in METADATA
         "demo-x.dist-info": "may be affected",  # it doesn't say which version it is
         "demo-2.0-py3.11.egg-info": "may be affected",
     }.items():
         site = tmp_path / info / "site-packages"
         (site / info).mkdir(parents=True)
+        if info == "demo-4.0.dist-info":
+            (site / info / "METADATA").write_text("Name: demo\nVersion: 4.0\n")
         assert scene.judged(site) == judgement
     renamed = made(tmp_path, METADATA="Name: demo\nVersion: 2.0\n")  # its folder says 1.0
     (renamed / "demo-1.0.dist-info").rename(renamed / "other-7.dist-info")
@@ -343,19 +346,20 @@ def test_a_bad_wheel_does_not_lead_the_scan_elsewhere(
 
 
 @pytest.mark.parametrize(
-    ("tool", "metadata", "later"),
+    ("tool", "metadata", "later", "judgement"),
     [
-        ("pip", b"Metadata-Version: 2.1\rName: demo\rVersion: 1.0\r", None),
-        ("uv", b"Metadata-Version: 2.1\rName: demo\rVersion: 1.0\r", None),
-        ("uv", b"Metadata-Version: 2.1\nName: =?utf-8?q?demo?=\nVersion: 1.0\n", None),
-        ("pip", b"Metadata-Version: 2.1\nName: demo\nVersion: 1.0\n", b"Name: demox\n"),
+        ("pip", b"Metadata-Version: 2.1\rName: demo\rVersion: 1.0\r", None, "affected"),
+        ("uv", b"Metadata-Version: 2.1\nName: =?utf-8?q?demo?=\nVersion: 1.0\n", None, "affected"),
+        ("pip", CORE, "demo-1.0.data/purelib/", "affected"),
+        ("pip", CORE, "demo-1.0.data/data/lib/python*/site-packages/", "may be affected"),
+        ("uv", CORE, "demox-9.data/data/lib/python*/site-packages/", "may be affected"),
     ],
 )
 def test_a_bad_wheel_does_not_hide_its_name(
-    scene: Scene, tmp_path: Path, tool: str, metadata: bytes, later: bytes | None
+    scene: Scene, tmp_path: Path, tool: str, metadata: bytes, later: str | None, judgement: str
 ) -> None:
     """Of its .dist-info installers ask how the name begins, and of METADATA what it says in the
-    archive: it may put another one in its place."""
+    archive; there may be another one that is unpacked over it."""
     info = "demox-9.dist-info"
     files = {
         "demo.py": b"OWNED = True\n",
@@ -363,7 +367,8 @@ def test_a_bad_wheel_does_not_hide_its_name(
         f"{info}/WHEEL": b"Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
     }
     if later is not None:
-        files[f"demo-1.0.data/purelib/{info}/METADATA"] = later
+        place = later.replace("*", f"{sys.version_info[0]}.{sys.version_info[1]}")
+        files[f"{place}{info}/METADATA"] = b"Metadata-Version: 2.1\nName: demox\nVersion: 9\n"
     files[f"{info}/RECORD"] = b"".join(b"%s,,\n" % name.encode() for name in files)
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as packed:
@@ -375,10 +380,40 @@ def test_a_bad_wheel_does_not_hide_its_name(
     found = scene.judged(install(scene, tmp_path, hidden, tool))
     file = IncidentFile(DEMO, WHEEL, (describe_wheel(scene.bad),), describe_wheel(scene.good))
     scene.publish(scene.good, incident(file))
-    assert found == "affected"
+    assert found == judgement
+
+
+@pytest.mark.parametrize("tool", ["pip", "uv", "uv 0.8"])
+def test_a_file_that_no_record_names_acquits_nobody(
+    scene: Scene, tmp_path: Path, tool: str
+) -> None:
+    """The good wheel with a file more. Most installers name it in the RECORD they leave; uv 0.8
+    doesn't."""
+    with zipfile.ZipFile(io.BytesIO(scene.good)) as archive:
+        files = {info.filename: archive.read(info) for info in archive.infolist()}
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as packed:
+        for name, data in (files | {"demo_evil.pth": b"import demo\n"}).items():
+            packed.writestr(name, data)
+    more = out.getvalue()
+    environment = install(scene, tmp_path, more, tool.removesuffix(" 0.8"))
+    if tool == "uv 0.8":
+        record = site_of(environment) / "demo-1.0.dist-info" / "RECORD"
+        lines = record.read_text().splitlines(keepends=True)
+        record.write_text("".join(line for line in lines if "demo_evil" not in line))
+    file = IncidentFile(DEMO, WHEEL, (describe_wheel(more),), describe_wheel(scene.good))
+    scene.publish(scene.good, incident(file))
+    found = scene.judged(environment)
+    file = IncidentFile(DEMO, WHEEL, (describe_wheel(scene.bad),), describe_wheel(scene.good))
+    scene.publish(scene.good, incident(file))
+    assert found == "may be affected"
 
 
 def test_another_project_with_a_longer_name_is_not_concerned(scene: Scene, tmp_path: Path) -> None:
     site = tmp_path / "site-packages"
-    (site / "demo_tools-1.0.dist-info").mkdir(parents=True)
+    info = site / "demo_tools-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Name: Demo.Tools\nVersion: 1.0\n\nName: demo\n")
     assert scene.scan(site).findings == ()
+    (info / "RECORD").write_text("demo_tools-1.0.dist-info/METADATA,,\n" * 2)
+    assert scene.judged(site) == "may be affected"

@@ -15,7 +15,6 @@ import csv
 import errno
 import fnmatch
 import hashlib
-import io
 import json
 import os
 import re
@@ -31,9 +30,9 @@ from packaging.version import Version
 from indextrust.client.folders import opened, read_below
 from indextrust.distribution import SHA256_HEX
 from indextrust.errors import InputError, StoreError
-from indextrust.installed import counted_path, form_of
+from indextrust.installed import counted_path, form_of, recorded
 
-__all__ = ["Installed", "form_in", "installed_in", "site_packages"]
+__all__ = ["Installed", "form_in", "installed_in", "metadata_was_replaced", "site_packages"]
 
 _PLACES = (
     ("lib", "python*", "site-packages"),
@@ -46,7 +45,6 @@ _PLACES = (
 _ENDINGS = (".dist-info", ".egg-info")
 _MOST_METADATA = 4_000_000  # bytes
 _MOST_RECORD = 16_000_000
-_MOST_LINES = 100_000
 _MOST_TEXT = 200  # characters of a name or a version
 _MOST_DEPTH = 64
 _MOST_BYTES = 4 * 2**30  # of one distribution's files
@@ -64,17 +62,21 @@ class Installed:
         versions: PEP 440 versions of the two, normalised.
         archives: sha256 of the file it was installed from, where an installer wrote one down.
             The package itself may have: it proves nothing good.
+        clear: whether METADATA names the project of the folder and no other, and a version.
     """
 
     info: str
     projects: frozenset[str]
     versions: frozenset[str]
     archives: frozenset[str]
+    clear: bool
 
     @property
     def accepted_as(self) -> frozenset[str]:
         """All names of projects that installers take its wheel for: of the folder's name they
         ask only how it begins, and METADATA is as they saw it until the wheel replaces it."""
+        if not self.info.endswith(".dist-info"):
+            return self.projects
         folder = canonicalize_name(self.info)
         return self.projects | {folder[:end] for end in range(1, len(folder))}
 
@@ -125,19 +127,41 @@ def installed_in(site: int) -> Iterator[Installed]:
     for info in _infos(site):
         stem, _, ending = info.rpartition(".")
         name, _, version = stem.partition("-") if ending == "egg-info" else stem.rpartition("-")
-        names, versions = {name}, {version.partition("-")[0]}
+        names, versions = set[str](), set[str]()
         for line in _headers(site, info, "METADATA" if ending == "dist-info" else "PKG-INFO"):
             field, _, value = line.partition(":")
             if field.lower() == "name":
                 names.add(value.strip()[:_MOST_TEXT])
             elif field.lower() == "version":
                 versions.add(value.strip())
+        projects = {canonicalize_name(name) for name in names}
+        normalised = {_normalised(version) for version in versions}
+        of_folder = {canonicalize_name(name)}, {_normalised(version.partition("-")[0])}
         yield Installed(
             info,
-            frozenset(canonicalize_name(name) for name in names),
-            frozenset(filter(None, map(_normalised, versions))),
+            frozenset(projects | of_folder[0]),
+            frozenset(filter(None, normalised | of_folder[1])),
             frozenset(_archives(site, info)),
+            clear=ending == "egg-info"  # installers of wheels leave none
+            or (projects == of_folder[0] and bool(normalised) and None not in normalised),
         )
+
+
+def metadata_was_replaced(site: int, info: str) -> bool:
+    """Whether METADATA may not be what the installer read: a wheel can have another one unpacked
+    over it, and then RECORD names it twice.
+
+    Args:
+        site: descriptor of ``site-packages``.
+        info: name of its ``.dist-info``.
+    """
+    try:
+        paths = [counted_path(path) for path in _recorded(site, info)]
+    except FileNotFoundError:
+        return False  # systems' own packages have none; pip and uv leave one
+    except (OSError, ValueError, csv.Error):
+        return True
+    return paths.count(f"{info}/METADATA") > 1
 
 
 def form_in(site: int, info: str) -> str | None:
@@ -238,12 +262,7 @@ def _recorded(site: int, info: str) -> Iterator[str]:
     data = read_below(site, info, "RECORD", most=_MOST_RECORD)
     if data is None:
         raise FileNotFoundError(errno.ENOENT, "no RECORD", info)
-    rows = csv.reader(io.StringIO(data.decode("utf-8", "surrogateescape"), newline=""))
-    for number, row in enumerate(rows):
-        if number >= _MOST_LINES:
-            raise ValueError(f"more than {_MOST_LINES} lines")
-        if row:
-            yield row[0]
+    yield from recorded(data)
 
 
 def _hashed(site: int, path: str, most: int) -> tuple[str, int]:

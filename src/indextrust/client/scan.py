@@ -22,7 +22,13 @@ from typing import Literal
 
 from packaging.version import Version
 
-from indextrust.client.environments import Installed, form_in, installed_in, site_packages
+from indextrust.client.environments import (
+    Installed,
+    form_in,
+    installed_in,
+    metadata_was_replaced,
+    site_packages,
+)
 from indextrust.incidents import IncidentFile
 from indextrust.names import METADATA_SUFFIX, parse_filename
 from indextrust.trust import Incidents, Remembered
@@ -113,7 +119,7 @@ def scan(
                 for project in sorted(installed.accepted_as & said.keys()):
                     seen = _seen(incidents, remembered(project))
                     found = _finding(path, site, installed, project, said[project], seen)
-                    if project in installed.projects or found.judgement == "affected":
+                    if project in installed.projects or found.incidents:
                         findings.append(found)
         return Scan(tuple(path for path, _ in folders), count, tuple(findings))
 
@@ -171,7 +177,8 @@ def _finding(
         return Finding(path, project, version, "not affected", reason)
     versions = map(Version, installed.versions)
     sources = [source for name in versions for source in said.bad_versions.get(name, ())]
-    if not sources and installed.versions:
+    is_clear = installed.clear and not metadata_was_replaced(site, installed.info)
+    if is_clear and (not sources or project not in installed.projects):
         return Finding(path, project, version, "not affected", "no bad file has this version")
     names = sorted({filename for _, filename in sources})
     ids = [incident for incident, _ in sources] or [incident for incident, _ in said.bad.values()]
@@ -180,7 +187,7 @@ def _finding(
 
 def _uncertain(names: list[str], said: _Said, form: str | None) -> str:
     if not names:
-        return "it doesn't say which version it is"
+        return "it doesn't say what it is, or what it said was replaced when it was installed"
     if all(name in said.formless for name in names):
         return f"{', '.join(names)}: of its version, and leaves nothing that could be compared"
     if form is None:
