@@ -18,7 +18,7 @@ import pytest
 
 from indextrust.client import Scan, TrustedIndexes
 from indextrust.client.scan import Judgement
-from indextrust.errors import InputError
+from indextrust.errors import InputError, StoreError
 from indextrust.incidents import Fingerprint, Incident, IncidentFile
 from indextrust.installed import describe_wheel
 from indextrust.names import NormalizedName
@@ -248,6 +248,11 @@ def test_no_link_is_followed_and_nothing_outside_is_read(scene: Scene, tmp_path:
     (outside / "lib" / "python3").symlink_to(real.parent)
     with pytest.raises(InputError, match="expected a virtual environment"):
         scene.scan(outside)
+
+
+def test_what_can_not_be_read_is_said(scene: Scene, tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="can't read"):
+        scene.scan(tmp_path / ("x" * 300))
 
 
 def test_nothing_of_the_environment_is_run(scene: Scene, tmp_path: Path) -> None:

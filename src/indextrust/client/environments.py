@@ -97,11 +97,11 @@ def site_packages(environment: Path) -> Iterator[tuple[tuple[Path, int], ...]]:
         StoreError: it can't be read.
     """
     base = environment.absolute()
-    if not base.is_dir():
-        if not (base.is_file() and fnmatch.fnmatch(base.name, "python*")):
-            raise InputError(_wanted(environment))
-        base = base.parent.parent  # as written: a venv's Python is a link to another's
     try:
+        if not base.is_dir():
+            if not (base.is_file() and fnmatch.fnmatch(base.name, "python*")):
+                raise InputError(_wanted(environment))
+            base = base.parent.parent  # as written: a venv's Python is a link to another's
         with contextlib.ExitStack() as stack:
             top = stack.enter_context(opened(base))
             named = base.name in ("site-packages", "dist-packages")
