@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -248,6 +249,23 @@ def test_no_link_is_followed_and_nothing_outside_is_read(scene: Scene, tmp_path:
     (outside / "lib" / "python3").symlink_to(real.parent)
     with pytest.raises(InputError, match="expected a virtual environment"):
         scene.scan(outside)
+
+
+def test_one_large_file_is_read_once(scene: Scene, tmp_path: Path) -> None:
+    """A wheel can carry thousands of .dist-info, and one file that all their RECORDs name."""
+    site = made(tmp_path, RECORD="large,,\n")
+    with (site / "large").open("wb") as file:
+        file.truncate(64_000_000)  # a tenth of a second, each time
+    for number in range(300):
+        info = site / f"demo-1.0.post{number}.dist-info"
+        info.mkdir()
+        (info / "RECORD").write_text("large,,\n")
+    start = time.monotonic()
+    assert len(scene.scan(site).findings) == 301
+    assert time.monotonic() - start < 10
+    with (site / "large").open("wb") as file:
+        file.truncate(2**40)
+    assert scene.scan(site).affected
 
 
 def test_what_can_not_be_read_is_said(scene: Scene, tmp_path: Path) -> None:

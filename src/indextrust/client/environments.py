@@ -164,12 +164,14 @@ def metadata_was_replaced(site: int, info: str) -> bool:
     return paths.count(f"{info}/METADATA") > 1
 
 
-def form_in(site: int, info: str) -> str | None:
+def form_in(site: int, info: str, hashed: dict[str, tuple[str, int]]) -> str | None:
     """The installed form (`indextrust.installed`) of a distribution, from the bytes on the disk.
 
     Args:
         site: descriptor of ``site-packages``.
         info: name of its ``.dist-info``.
+        hashed: what was hashed in `site` so far; added to. One large file may be named by
+            thousands of RECORDs.
 
     Returns:
         None if RECORD names a file that is missing or is no regular file, or can't be read itself.
@@ -180,8 +182,12 @@ def form_in(site: int, info: str) -> str | None:
         for path in _recorded(site, info):
             counted = counted_path(path)
             if counted is not None and counted not in files:
-                files[counted], length = _hashed(site, counted, left)
+                if counted not in hashed:
+                    hashed[counted] = _hashed(site, counted)
+                files[counted], length = hashed[counted]
                 left -= length
+                if left < 0:
+                    return None
     except (OSError, ValueError, csv.Error):
         return None
     return form_of(files)
@@ -265,11 +271,11 @@ def _recorded(site: int, info: str) -> Iterator[str]:
     yield from recorded(data)
 
 
-def _hashed(site: int, path: str, most: int) -> tuple[str, int]:
+def _hashed(site: int, path: str) -> tuple[str, int]:
     """sha256 and length of a regular file below `site`, no link followed on the way.
 
     Raises:
-        OSError: there is none, or it has more than `most` bytes.
+        OSError: there is none, or it is too long.
         ValueError: no path that a file may have.
     """
     *folders, name = path.split("/")
@@ -282,12 +288,15 @@ def _hashed(site: int, path: str, most: int) -> tuple[str, int]:
             stack.callback(os.close, folder)
         descriptor = os.open(name, _FILE, dir_fd=folder)
         stack.callback(os.close, descriptor)
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
             raise OSError(errno.EINVAL, "not a regular file", path)
+        if status.st_size > _MOST_BYTES:
+            raise OSError(errno.EFBIG, "too long", path)
         digest, length = hashlib.sha256(), 0
         while piece := os.read(descriptor, 1 << 20):
             length += len(piece)
-            if length > most:
+            if length > _MOST_BYTES:
                 raise OSError(errno.EFBIG, "too long", path)
             digest.update(piece)
     return digest.hexdigest(), length

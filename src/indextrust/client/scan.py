@@ -114,11 +114,12 @@ def scan(
     count = 0
     with site_packages(environment) as folders:
         for path, site in folders:
+            hashed: dict[str, tuple[str, int]] = {}
             for installed in installed_in(site):
                 count += 1
                 for project in sorted(installed.accepted_as & said.keys()):
                     seen = _seen(incidents, remembered(project))
-                    found = _finding(path, site, installed, project, said[project], seen)
+                    found = _finding(path, site, hashed, installed, project, said[project], seen)
                     if project in installed.projects or found.incidents:
                         findings.append(found)
         return Scan(tuple(path for path, _ in folders), count, tuple(findings))
@@ -154,7 +155,13 @@ def _add_bad(said: _Said, incident: str, file: IncidentFile) -> None:
 
 
 def _finding(
-    path: Path, site: int, installed: Installed, project: str, said: _Said, seen: tuple[str, ...]
+    path: Path,
+    site: int,
+    hashed: dict[str, tuple[str, int]],
+    installed: Installed,
+    project: str,
+    said: _Said,
+    seen: tuple[str, ...],
 ) -> Finding:
     version = ", ".join(sorted(installed.versions))
 
@@ -165,7 +172,7 @@ def _finding(
     for digest in sorted(installed.archives & said.bad.keys()):
         incident, filename = said.bad[digest]
         return affected("affected", f"installed from the bad {filename}", incident)
-    form = form_in(site, installed.info)
+    form = form_in(site, installed.info, hashed)
     if form in said.bad_forms:
         incident, filename = said.bad_forms[form]
         if form in said.good_forms:
