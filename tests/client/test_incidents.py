@@ -431,3 +431,28 @@ def _written(user: User, name: str, data: bytes) -> Path:
     path = user.home / name
     path.write_bytes(data)
     return path
+
+
+def test_another_spelling_that_a_thief_listed_beside_it_leaves_nothing_behind(
+    stage: Stage,
+) -> None:
+    """He lists one wheel twice, in two spellings, to somebody who saw neither."""
+    twice = WHL.replace("1.0", "1.0.0")
+    put(stage, {WHL: EVIL, twice: WORSE})
+    user = User(stage, "user")
+    assert user.verdicts() == {WHL: FirstSeen, twice: FirstSeen}
+    put(stage, {WHL: GOOD})
+    announce(stage, record("stolen-key", [EVIL, WORSE], GOOD))
+    assert len(notices(user)) == 1
+    assert user.verdicts() == {WHL: Acknowledged}
+    assert user.project().removed == ()
+    assert notices(user) == []
+
+
+def test_the_good_file_under_another_spelling_does_not_silence_the_notice(stage: Stage) -> None:
+    """The thief lists it himself, beside the bad one that may have been installed."""
+    put(stage, {WHL: EVIL, WHL.replace("1.0", "1.0.0"): GOOD})
+    user = User(stage, "user")
+    user.project()
+    announce(stage, record("stolen-key", [EVIL], GOOD))
+    assert len(notices(user)) == 1

@@ -7,13 +7,14 @@ that is remembered with the record's id, and said: in the verdict, and as a noti
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from datetime import datetime
 
 from indextrust.client.listing import ListedFile, Project
 from indextrust.client.ports import Clock, MemoryStore
 from indextrust.distribution import DistributionFile
 from indextrust.errors import AlarmError
+from indextrust.incidents import Incident
 from indextrust.names import METADATA_SUFFIX, TARGETS, NormalizedName, file_identity
 from indextrust.trust import (
     Acknowledged,
@@ -131,10 +132,12 @@ class Seen:
         """One for each record that calls bad what is remembered here. Raises StoreError."""
         seen: dict[str, list[Remembered]] = {}
         for project in incidents.projects:
-            for remembered in self._memory.remembered(self._name, project).values():
-                said = incidents.bad(project, remembered.filename, remembered.sha256)
-                if said is not None:
-                    seen.setdefault(said.id, []).append(remembered)
+            known = self._memory.remembered(self._name, project)
+            bad = _bad(known, incidents)
+            accepted = {name for name in known.keys() - bad.keys() if known[name].incident}
+            given_up = _other_spellings(bad, accepted)  # that was told
+            for name in sorted(bad.keys() - given_up):
+                seen.setdefault(bad[name].id, []).append(known[name])
         return tuple(
             _notice(_told(incident.id, incident.date, incident.summary, seen[incident.id]))
             for incident in incidents.records
@@ -160,8 +163,13 @@ class Seen:
     def _removed(
         known: Mapping[str, Remembered], listed: set[str], incidents: Incidents
     ) -> tuple[Remembered, ...]:
-        gone = (seen for name, seen in sorted(_distributions(known).items()) if name not in listed)
-        return tuple(seen for seen in gone if incidents.withdrawn(seen) is None)
+        gone = {name: seen for name, seen in _distributions(known).items() if name not in listed}
+        given_up = _other_spellings(_bad(gone, incidents), listed)
+        return tuple(
+            seen
+            for name, seen in sorted(gone.items())
+            if name not in given_up and incidents.withdrawn(seen) is None
+        )
 
 
 def refusal(verdict: Verdict) -> AlarmError | None:
@@ -196,6 +204,26 @@ def _listed(files: list[DistributionFile], names: Mapping[str, str]) -> list[tup
 def _distributions(remembered: Mapping[str, Remembered]) -> dict[str, Remembered]:
     """What is remembered of distribution files, without their core metadata."""
     return {name: seen for name, seen in remembered.items() if not name.endswith(METADATA_SUFFIX)}
+
+
+def _bad(known: Mapping[str, Remembered], incidents: Incidents) -> dict[str, Incident]:
+    """Which of the remembered files records call bad."""
+    said = {name: incidents.bad(seen.project, name, seen.sha256) for name, seen in known.items()}
+    return {name: incident for name, incident in said.items() if incident is not None}
+
+
+def _other_spellings(bad: Iterable[str], names: Iterable[str]) -> set[str]:
+    """Those of `bad` of which another spelling is among `names`: a thief listed one file twice,
+    and what took its place did so under one name."""
+    if not (bad := set(bad)):
+        return bad
+    spelled = {_identity(name) for name in names}
+    return {name for name in bad if _identity(name) in spelled}
+
+
+def _identity(filename: str) -> Hashable:
+    own = filename.removesuffix(METADATA_SUFFIX)
+    return file_identity(own), own == filename
 
 
 def _spelled(seen: Iterable[str], filenames: Iterable[str]) -> dict[str, str]:
