@@ -264,6 +264,24 @@ def test_a_head_that_is_none_is_refused(tmp_path: Path, head: bytes) -> None:
         b'[1,"demo",1,"' + EMPTY.encode() + b'",[["a",1,"t",null,false,null]]]\0' + bytes(32),
         b'[0,"demo",1,"' + EMPTY.encode() + b'",[]]\n[0,"demo",1,"' + EMPTY.encode() + b'",[]]\0',
         b"[" * 100_000 + b"\0",
+        *(
+            b'[%d,"demo",1,"%s",[["a",1,"t",null,%s,null%s]]%s]\0%s'
+            % (count, EMPTY.encode(), core, more, last, bytes(32 * count))
+            for count, core, more, last in (
+                (3, b"false", b",true", b""),  # a SHA-512 that is said in another way
+                (1, b"false", b",0", b""),
+                (3, b"false", b",2", b""),  # or of core metadata that there is none of
+                (5, b"false", b",3", b""),
+                (6, b"3", b",4", b""),
+                (4, b"3", b",1,1", b""),
+                (3, b"3", b",1", b""),  # or is missing
+                (3, b"false", b',"1"', b""),
+                (3, b"false", b"", b",1"),  # of a document
+                (1, b"false", b"", b",false"),
+                (3, b"false", b"", b",true,true"),
+                (2, b"false", b"", b",true"),
+            )
+        ),
     ],
 )
 def test_a_block_that_is_none_is_refused(tmp_path: Path, block: bytes) -> None:

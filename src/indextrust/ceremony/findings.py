@@ -17,6 +17,7 @@ from indextrust.incidents import Fingerprint, Incident, IncidentFile
 from indextrust.names import METADATA_SUFFIX, NormalizedName, project_name
 from indextrust.repository.audited import Finding
 from indextrust.repository.blame import Queued
+from indextrust.repository.comparison import SHA512_ADDED
 from indextrust.repository.investigation import Investigation
 
 __all__ = ["Describe", "items_of", "names_of", "record_of"]
@@ -26,11 +27,19 @@ Describe = Callable[[str, str], Fingerprint]
 
 
 def items_of(found: Investigation) -> list[Item]:
-    """What has to be decided on, sorted by path."""
+    """What has to be decided on, sorted by path.
+
+    That is not a page which follows from its files and was queued with them, nor a file that the
+    hash transition gave a SHA-512, as the log says.
+    """
     by_file: dict[str, dict[str, Finding]] = {}
     pages: dict[str, Finding] = {}
     for finding in found.audited.findings:
         path = finding.difference.path
+        if finding.queued is not None and (
+            finding.difference.fields == (SHA512_ADDED,) or not path.startswith("files/")
+        ):
+            continue
         if path.startswith("files/"):
             by_file.setdefault(path.removesuffix(METADATA_SUFFIX), {})[path] = finding
         else:

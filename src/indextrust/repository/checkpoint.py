@@ -25,8 +25,9 @@ The file::
 The digest is the SHA-256 of the first two lines and the table. Hashes are those of what was
 compressed, because compressors differ. A block is some hundred projects. Numbers are big-endian.
 
-*Cost.* Some 60 to 80 bytes a file. Two checkpoints are compared block by block, equal ones are
-skipped, and of others only the lines that differ are looked at: memory is that of two blocks.
+*Cost.* Some 60 to 80 bytes a file, and 64 more for each SHA-512 that is listed. Two checkpoints are
+compared block by block, equal ones are skipped, and of others only the lines that differ are looked
+at: memory is that of two blocks.
 
 Left to others: making one (`checkpoint_make`), comparing (`audit`), keeping them (`checkpoints`).
 

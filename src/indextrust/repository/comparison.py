@@ -32,6 +32,7 @@ from indextrust.repository.plan import TargetFile
 from indextrust.repository.records import decode_block, key_of, lines_of
 
 __all__ = [
+    "SHA512_ADDED",
     "FileDifference",
     "Kind",
     "Project",
@@ -44,6 +45,9 @@ __all__ = [
 ]
 
 Kind = Literal["added", "changed", "removed"]
+
+SHA512_ADDED = "sha512 added"
+"""What changed of a file in the hash transition, in `FileDifference.fields`."""
 
 
 class Project(Protocol):
@@ -146,7 +150,7 @@ class FileDifference(NamedTuple):
             (there and there.sha512, here and here.sha512),
             (old.get("sha512"), new.get("sha512")),
         )
-        names += dict.fromkeys(f"sha512{_change(*pair)}" for pair in both if pair[0] != pair[1])
+        names += dict.fromkeys(_change(*pair) for pair in both if pair[0] != pair[1])
         return tuple(names)
 
 
@@ -155,7 +159,9 @@ def _without_sha512(target: TargetFile | None) -> TargetFile | None:
 
 
 def _change(before: object, now: object) -> str:
-    return " added" if before is None else " removed" if now is None else ""
+    if before is None:
+        return SHA512_ADDED
+    return "sha512 removed" if now is None else "sha512"
 
 
 def _listing(signed: Signed | None) -> object:

@@ -88,8 +88,8 @@ class Emergency(Questions):
         """Sign nothing from now on, whoever asks, until `thaw`.
 
         Needs no key, no passphrase and no lock: a publication that is under way stops before its
-        next signature. Adding and removing go on being queued. To freeze what is frozen adds the
-        reason, and stops a recovery too.
+        next signature. Adding, removing and rehashing go on being queued. To freeze what is
+        frozen adds the reason, and stops a recovery too.
 
         Args:
             folder: of the repository.
