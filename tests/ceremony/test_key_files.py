@@ -176,6 +176,28 @@ def test_a_full_disk_leaves_no_key_file_at_all(budget: int, tmp_path: Path) -> N
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.parametrize("half", [1, 2], ids=["private", "public"])
+@pytest.mark.parametrize("what", [KeyboardInterrupt(), OSError(errno.EIO, "error")], ids=repr)
+def test_who_is_told_that_no_key_was_made_finds_no_half_of_one(
+    half: int, what: BaseException, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file has its name, and a slow stick makes it durable: Ctrl-C, or an error, comes now. A
+    public half alone would be listed, and nobody could sign with it."""
+    real, folders = os.fsync, []
+
+    def fsync(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            folders.append(descriptor)
+            if len(folders) == half:
+                raise what
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.raises((KeyFileError, KeyboardInterrupt)):
+        generate_key(tmp_path / "bob.pem", PASSPHRASE, keyholder="Bob")
+    assert os.listdir(tmp_path) == []
+
+
 def test_a_folder_that_is_not_there_is_a_key_file_error(tmp_path: Path) -> None:
     with pytest.raises(KeyFileError, match="can't be written: No such file"):
         generate_key(tmp_path / "missing" / "ann.pem", PASSPHRASE)

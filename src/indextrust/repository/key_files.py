@@ -23,6 +23,7 @@ import stat
 from pathlib import Path
 
 from indextrust.errors import KeyFileError
+from indextrust.repository.durable import fsync_folder
 
 __all__ = ["create_file", "place_new", "read_file"]
 
@@ -72,11 +73,11 @@ def place_new(path: Path, data: bytes, mode: int) -> None:
         finally:
             with contextlib.suppress(FileNotFoundError):  # it has its name now
                 os.unlink(temporary)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+        fsync_folder(path.parent)
+    except BaseException:  # "not at all": who was told of a failure looks for no file
+        os.unlink(path)
+        raise
 
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC

@@ -26,6 +26,7 @@ Sources: RFC 5958 and RFC 8018 (encrypted PKCS#8); RFC 7914 7 (scrypt in it); TU
 from __future__ import annotations
 
 import base64
+import contextlib
 import os
 import secrets
 from collections.abc import Callable
@@ -143,7 +144,10 @@ def generate_key(
     create_file(path, pem, 0o600)
     try:
         create_file(public, text, 0o644)
-    except BaseException:
+    except BaseException:  # Ctrl-C may come when it is written: a public half alone never stays
+        with contextlib.suppress(OSError):
+            if public.read_bytes() == text:
+                public.unlink()
         path.unlink()
         raise
     return key
