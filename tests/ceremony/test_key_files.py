@@ -30,7 +30,12 @@ from indextrust.ceremony import (
     load_signer,
     public_path,
 )
-from indextrust.ceremony.keyholders import import_private, open_signer
+from indextrust.ceremony.keyholders import (
+    import_pem,
+    import_private,
+    open_signer,
+    public_pem,
+)
 from indextrust.errors import InputError, KeyFileError, PassphraseError
 from indextrust.repository.key_files import place_new
 from tests.ceremony.parties import NOW, root_of
@@ -428,6 +433,19 @@ def test_a_mark_that_was_taken_out_of_the_public_half_is_missed_when_the_key_sig
         with pytest.raises(KeyFileError, match=r"made in a rehearsal.*took the mark away"):
             open_signer(f"file2:{soft_file}", key, lambda _: PASSPHRASE)
         public_path(soft_file).unlink(missing_ok=True)
+
+
+def test_a_real_key_signs_in_no_rehearsal_whoever_marked_its_public_half(key_file: Path) -> None:
+    """It went out as PEM and came in again with ``--rehearsal``; nobody needs an editor for that."""
+    pem = key_file.with_name("ann.txt")
+    pem.write_bytes(public_pem(load_public(public_path(key_file))))
+    marked = import_pem(pem, "Ann", None, "root", rehearsal=True)
+    for _ in ("beside it", "elsewhere"):
+        with pytest.raises(KeyFileError, match=r"is no rehearsal key.*Leave it in its bag"):
+            open_signer(f"file2:{key_file}", marked.key, lambda _: PASSPHRASE)
+        public_path(key_file).unlink(missing_ok=True)
+    with pytest.raises(KeyFileError, match="leave it in its bag"):
+        import_private(key_file, lambda _: PASSPHRASE, "Ann", None, "root", rehearsal=True)
 
 
 # -- sticks --------------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ from pathlib import Path
 from securesystemslib.signer import Key, SSlibKey
 
 from indextrust.ceremony.root import material
-from indextrust.errors import CeremonyError
+from indextrust.errors import CeremonyError, KeyFileError
 from indextrust.repository.hsm import read_token_key
 from indextrust.repository.keys import is_private, load_signer
 from indextrust.repository.public_keys import (
@@ -123,10 +123,16 @@ def import_private(
 
     Raises:
         As `indextrust.repository.keys.load_signer`.
+        KeyFileError: `rehearsal`, and the private file does not say so: it may be a real key.
     """
     found = load_signer(path, prompt(f"passphrase of {path}")).public_key
+    if rehearsal and not is_rehearsal(found):
+        raise KeyFileError(
+            f"{path}: expected a key that was made to practise (key generate --rehearsal), got "
+            f"one that does not say so: leave it in its bag"
+        )
     key = SSlibKey(found.keyid, found.keytype, found.scheme, found.keyval)
-    return keyholder_of(key, owner, serial, role, rehearsal=rehearsal or is_rehearsal(found))
+    return keyholder_of(key, owner, serial, role, rehearsal=is_rehearsal(found))
 
 
 def fitting(key: Key) -> list[Profile]:

@@ -212,7 +212,8 @@ def check_pair(private: Key, public: Key, where: Path | str) -> None:
         where: file name for the message.
 
     Raises:
-        KeyFileError: they are two keys, or one of the two is marked as made in a rehearsal.
+        KeyFileError: they are two keys, or one of the two is marked as made in a rehearsal, and
+            the other is not.
     """
     if (private.keyid, private.keytype, private.scheme, private.keyval) != (
         public.keyid,
@@ -225,6 +226,12 @@ def check_pair(private: Key, public: Key, where: Path | str) -> None:
         raise KeyFileError(
             f"{where}: this key was made in a rehearsal, to practise, and its public half here "
             f"says nothing of it: somebody took the mark away. Make a new key"
+        )
+    if is_rehearsal(public) and not is_rehearsal(private):
+        raise KeyFileError(
+            f"{where}: this key is no rehearsal key, and its public half here says that it is: "
+            f"somebody marked it. Leave it in its bag, and make one to practise with (indextrust "
+            f"key generate --rehearsal)"
         )
 
 
