@@ -436,7 +436,7 @@ def test_a_mark_that_was_taken_out_of_the_public_half_is_missed_when_the_key_sig
 
 
 def test_a_real_key_signs_in_no_rehearsal_whoever_marked_its_public_half(key_file: Path) -> None:
-    """It went out as PEM and came in again with ``--rehearsal``; nobody needs an editor for that."""
+    """It went out as PEM and came in again with ``--rehearsal``; that needs no editor."""
     pem = key_file.with_name("ann.txt")
     pem.write_bytes(public_pem(load_public(public_path(key_file))))
     marked = import_pem(pem, "Ann", None, "root", rehearsal=True)

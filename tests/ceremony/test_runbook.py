@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import io
+import os
 import re
 import shlex
 import shutil
+import sys
 from html.parser import HTMLParser
+from pathlib import Path
 
+import pexpect
 import pytest
 
 from indextrust.ceremony import SignedRoles, read_roles
+from indextrust.ceremony.event_file import read_event
 from indextrust.ceremony.judge import judge
 from indextrust.ceremony.keyholders import Profile
 from indextrust.ceremony.paper import markdown, page
-from indextrust.ceremony.proposal import Change
+from indextrust.ceremony.proposal import Change, find_key
 from indextrust.ceremony.runbook import sections
 from indextrust.ceremony.script import Script, plan, script_of
 from indextrust.cli.app import main
@@ -37,13 +43,14 @@ def planned(
     new_online: bool = False,
     profile: Profile | None = None,
     rehearsal: bool = False,
+    event: str = "our event.json",
 ) -> Script:
     return plan(
         None if current is None else read_roles(current),
         come,
         go or [],
         threshold,
-        event="our event.json",
+        event=event,
         current=None if current is None else "old roles",
         new_online=new_online,
         profile=profile,
@@ -137,6 +144,72 @@ def test_the_runbook_has_a_section_for_everybody_who_can_sign() -> None:
     assert shutil.which("sha256sum")
 
 
+def test_the_runbook_is_typed_as_it_stands_at_a_terminal(tmp_path: Path) -> None:
+    """By people who know nothing: each at home in the own folder, then in the folder of the event,
+    where they type what the paper says, one after the other, in one shell. Bob is absent."""
+    room, home = tmp_path / "room", {who: tmp_path / who for who in ("Bob", "Cid Ó", "op")}
+    for folder in (room, *home.values()):
+        folder.mkdir()
+    shell = _Shell(room)
+    people = ["--keyholder=Bob", "--keyholder='Cid Ó'", "--threshold=1"]
+    shell.types(f"indextrust ceremony runbook e.json plan {' '.join(people)}")
+    script = planned(None, ["Bob", "Cid Ó"], 1, event="e.json")
+    assert (room / "plan" / "runbook.md").read_text() == markdown(script)
+    for part in sections(script):
+        who = part.title.partition(": ")[2].replace("the operator", "op")
+        if part.title in ("Stop", "Sign: Bob"):
+            continue
+        making = part.title.startswith("Make")
+        if making:
+            shell.types(f"cd '{home[who]}'")
+        for step in part.steps:
+            if step.word == "DO" and step.command and not step.command.endswith("COPY…"):
+                there = f"'{home.get(who, room)}'/"
+                typed = step.command.replace("PATH/", there).replace("INDEX", "index")
+                shell.types(typed + " --bins=4" * (" propose " in typed))  # "add --bins N"
+        if making:
+            (public,) = home[who].glob("*.pub.json")
+            shutil.copy(public, room)
+            shell.types(f"cd '{room}'")
+    assert (room / "index" / "public" / "metadata" / "1.root.json").read_bytes() == (
+        room / "finished" / "public" / "1.root.json"
+    ).read_bytes()
+    assert PASSPHRASE not in shell.shown.getvalue()
+
+
+PASSPHRASE = "correct-horse-staple"
+
+
+class _Shell:
+    """A shell at a pseudo-terminal, and somebody who answers what is asked."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        words = ["--norc", "--noprofile", "--noediting"]
+        env = {**os.environ, "PS1": "<$?> ", "TERM": "dumb", "LC_ALL": "C.UTF-8"}
+        self._child = pexpect.spawn(
+            *("bash", words), cwd=str(folder), env=env, encoding="utf-8", timeout=60
+        )
+        self.shown = self._child.logfile_read = io.StringIO()
+        self._child.expect("<0> ")
+        self.types(f"indextrust() {{ '{sys.executable}' -m indextrust \"$@\"; }}")
+
+    def types(self, command: str) -> None:
+        """Type a command, which succeeds."""
+        self._child.sendline(command)
+        asked = [r"<(\d+)> ", r"groups (\d+), (\d+) and (\d+) of [^\n]* stops: "]
+        asked.append(r"(?:Passphrase for|Enter the passphrase|Repeat for)[^\n]*: ")
+        while (which := self._child.expect([*asked])) != 0:
+            match = self._child.match
+            assert isinstance(match, re.Match)
+            digest = read_event(self._folder / "e.json").digest if which == 1 else ""
+            groups = (digest[4 * int(n) - 4 : 4 * int(n)] for n in match.groups())
+            self._child.sendline(" ".join(groups) if which == 1 else PASSPHRASE)
+        match = self._child.match
+        assert isinstance(match, re.Match)
+        assert match[1] == "0", (command, self._child.before)
+
+
 # -- before there is an event --------------------------------------------------------------------
 
 
@@ -163,7 +236,7 @@ def test_a_planned_genesis_begins_with_the_keys_and_ends_with_the_hash_sheet() -
         "ceremony propose 'our event.json' --add ann-arvai.pub.json",
         "Read the digest aloud from the screen; everybody writes it",
         "compare with what they wrote",
-        "ceremony sign 'our event.json' --keyholder 'ann arvai' --key file2:ann-arvai-2.pem",
+        "ceremony sign 'our event.json' --keyholder 'ann arvai' --key file2:PATH/ann-arvai-2.pem",
         "ceremony finish 'our event.json' finished",
         "hash-sheet.txt, one for each person",
     ]
@@ -191,6 +264,20 @@ def test_a_planned_rotation_knows_who_stays_and_compares_the_root_in_force_first
     assert "--type ecdsa-p256" in text
     assert "finish 'our event.json' finished-2" in text  # the last one's folder is there, too
     assert "fewer than 2 of the 2 keyholders of the old root" in text
+
+
+def test_two_keys_of_one_name_are_told_apart_in_what_is_typed() -> None:
+    """Ann's key was lost, and Ann comes with another: `sign` wants to know which one is meant."""
+    again = person("Ann Árvai")
+    change = Change(add=[again.holder], remove=["Ann Árvai"])
+    judged = judge(next_of(FIRST.roles, change))
+    script = script_of(judged, event="e.json")
+    keys = list(judged.signers.values())
+    typed = {find_key(keys, one.name or "").keyid for one in script.signers}
+    assert typed == {ANN.keyid, BOB.keyid, again.keyid}
+    text = markdown(planned(FIRST.roles, ["Ann Árvai"], None, go=["Ann Árvai"]))
+    assert f"--keyholder {ANN.keyid} --key file2:PATH/NAME.pem" in text
+    assert text.index("For KEYID write") < text.index("--keyholder KEYID --key file2:PATH/ann-arva")
 
 
 def test_a_planned_rehearsal_marks_its_keys() -> None:

@@ -113,8 +113,8 @@ def _make(maker: Maker, script: Script) -> Iterator[Step]:
     else:
         yield Step(
             "DO",
-            "Sit down at a machine that is offline: cable out, wireless off. Go to a folder on "
-            "your own medium; a FAT stick must be mounted with umask=077.",
+            "Sit down at a machine that is offline: cable out, wireless off. Go (cd) to an empty "
+            "folder on your own medium; a FAT stick must be mounted with umask=077.",
         )
     yield Step(
         "DO",
@@ -213,8 +213,8 @@ def _room(script: Script, places: _Places) -> Iterator[Step]:
         yield Step("DO", "Say aloud: this is a rehearsal, we use keys made for it and no others.")
     yield Step(
         "DO",
-        "Copy the event's file to the machine that stays offline. Disconnect it: cable out, "
-        "wireless off.",
+        "Copy the event's file to the machine that stays offline, and go (cd) to its folder. "
+        "Disconnect the machine: cable out, wireless off.",
     )
     yield Step(
         "DO",
@@ -243,7 +243,20 @@ def _sign(signer: Signer, script: Script, places: _Places) -> Iterator[Step]:
         "IF", f"{signer.label} is absent: GO TO the next section. Counts for {signer.counts}."
     )
     yield Step("DO", "Open your sealed bag. Compare the number on the seal with your note.")
-    words = ("--keyholder", signer.name, "--key", signer.key)
+    unknown = "" if signer.file else ", and the name of your key's file for NAME.pem"
+    yield Step(
+        "DO",
+        f"Put your medium into the machine, and stay in the folder of the event. Below, write the "
+        f"folder of your medium for PATH (as /media/you){unknown}.",
+    )
+    if signer.name is None:
+        yield Step(
+            "DO",
+            f"Another key has the name {signer.label}, too. For KEYID write the eight digits that "
+            f"the event shows behind the new one (+ keyholder {signer.label} (key …)).",
+        )
+    key = f"file2:PATH/{signer.file or 'NAME.pem'}"
+    words = ("--keyholder", signer.name or "KEYID", "--key", key)
     yield Step(
         "DO",
         "Sign. You are shown the event again; type the groups of the digest that it asks for, then "
@@ -251,7 +264,7 @@ def _sign(signer: Signer, script: Script, places: _Places) -> Iterator[Step]:
         _typed("indextrust", "ceremony", "sign", script.event, *words),
     )
     yield Step("IF", "the passphrase was mistyped: it is asked again. Nothing is half-signed.")
-    yield Step("IF", f"the key is in a token: give --key 'hsm:…' in place of {signer.key}.")
+    yield Step("IF", f"the key is in a token: give --key 'hsm:…' in place of {key}.")
     yield Step("IF", f"anything on the screen surprises you: press Ctrl-C, GO TO {places.stop}.")
     yield Step(
         "DO", "Take your key out of the machine, seal it in a new bag, note its number: ______"
@@ -263,7 +276,7 @@ def _merge(script: Script, places: _Places) -> Iterator[Step]:
     yield Step("IF", f"everybody signed the same file: GO TO {places.finish}.")
     yield Step(
         "DO",
-        "Bring copies that were signed elsewhere together.",
+        "Bring copies that were signed elsewhere together; for COPY… write their names.",
         f"{_typed('indextrust', 'ceremony', 'merge', event)} COPY…",
     )
     yield Step("IF", f"a copy is refused: the message says what differs. GO TO {places.stop}.")
@@ -295,7 +308,7 @@ def _finish(script: Script, places: _Places) -> Iterator[Step]:
     yield Step(
         "DO",
         "Check the sheet against the files on each medium that leaves the room.",
-        f"cd {out} && sha256sum -c hash-sheet.txt",
+        f"(cd {out} && sha256sum -c hash-sheet.txt)",  # what is typed next is typed here
     )
     yield Step("DO", "Every keyholder takes the sheet home: the next event is compared with it.")
 
@@ -303,11 +316,17 @@ def _finish(script: Script, places: _Places) -> Iterator[Step]:
 def _publish(script: Script) -> Iterator[Step]:
     out = shlex.quote(script.out)
     made = [f"{maker.name}.pem" for maker in script.makers if maker.serves]
-    signer = ("--signer", f"file2:{[*made, 'PATH'][0]}")
+    signer = ("--signer", f"file2:PATH/{[*made, 'NAME.pem'][0]}")
+    where = (
+        f"Go to the folder that you copied {out} into. For INDEX write the index's folder, for "
+        f"PATH that of its key"
+    )
+    where += "." if made else ", for NAME.pem its name."
     command = _typed("indextrust", "install", "INDEX", f"{script.out}/public", *signer)
     if script.rehearsal:
         yield Step("DO", "Nothing is published: the rehearsal ends here. Destroy its keys.")
     elif not script.follows:
+        yield Step("DO", where)
         yield Step(
             "DO",
             "This can't be undone: whoever starts from this root follows it. Found the index on "
@@ -316,6 +335,7 @@ def _publish(script: Script) -> Iterator[Step]:
         )
         yield Step("DO", "Publish the root's SHA-256 where users look for it, by another way.")
     else:
+        yield Step("DO", where)
         yield Step(
             "DO",
             "This can't be undone: clients that have seen the new root take no older one. Take the "

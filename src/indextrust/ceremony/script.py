@@ -34,15 +34,15 @@ class Signer:
 
     Args:
         label: as people call them and their key.
-        name: for ``--keyholder``.
+        name: for ``--keyholder``; None if it has to be the id of a key that nobody made yet.
         counts: which thresholds the signature counts for, in words.
-        key: for ``--key``.
+        file: name of the private key's file; None if it is not known.
     """
 
     label: str
-    name: str
+    name: str | None
     counts: str
-    key: str = "file2:PATH"
+    file: str | None = None
 
 
 @dataclass(frozen=True)
@@ -116,6 +116,7 @@ def script_of(judged: Judged, *, event: str) -> Script:
     """
     groups = judged.groups
     keys = sorted(judged.signers.values(), key=whose)
+    names = [_owner(key) for key in keys]
     return Script(
         title(judged),
         judged.new.root.version,
@@ -124,7 +125,10 @@ def script_of(judged: Judged, *, event: str) -> Script:
         judged.event.digest,
         judged.event.rehearsal,
         judged.old is not None,
-        [_signer(key, [group.which for group in groups if key in group.keys]) for key in keys],
+        [
+            _signer(key, [group.which for group in groups if key in group.keys], names)
+            for key in keys
+        ],
         [Threshold(group.which, group.threshold, len(group.keys)) for group in groups],
         refuse_if(judged),
     )
@@ -246,15 +250,24 @@ def _makers(
 def _signers(
     before: Sequence[Key], gone: Sequence[Key], come: Sequence[str], makers: Sequence[Maker]
 ) -> list[Signer]:
-    signers = [_signer(key, ["old"] if key in gone else ["old", "new"]) for key in before]
-    files = {maker.who: f"file2:{maker.name}.pem" for maker in makers if not maker.serves}
-    signers += [Signer(name, name, _counts(["new"]), files[name]) for name in come]
+    names = [*(_owner(key) for key in before), *come]
+    signers = [_signer(key, ["old"] if key in gone else ["old", "new"], names) for key in before]
+    files = {maker.who: f"{maker.name}.pem" for maker in makers if not maker.serves}
+    signers += [
+        Signer(name, name if names.count(name) == 1 else None, _counts(["new"]), files[name])
+        for name in come
+    ]
     return sorted(signers, key=lambda signer: signer.label)
 
 
-def _signer(key: Key, which: Sequence[str]) -> Signer:
-    name = key.unrecognized_fields.get(KEYHOLDER_FIELD) or key.keyid
-    return Signer(whose(key), str(name), _counts(which))
+def _signer(key: Key, which: Sequence[str], names: Sequence[str]) -> Signer:
+    """Who holds `key`; by its id, where it is one of several of that name (a key was replaced)."""
+    name = _owner(key)
+    return Signer(whose(key), name if names.count(name) == 1 else key.keyid, _counts(which))
+
+
+def _owner(key: Key) -> str:
+    return str(key.unrecognized_fields.get(KEYHOLDER_FIELD) or key.keyid)
 
 
 def _counts(which: Sequence[str]) -> str:
