@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import subprocess
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from indextrust.ceremony import SignedRoles
+from indextrust.ceremony import SignedRoles, generate_key
 from indextrust.ceremony.event import Event
 from indextrust.ceremony.event_file import create_event, create_folder, read_event, update_event
 from indextrust.ceremony.finish import check_finished, outputs
@@ -20,7 +21,7 @@ from indextrust.ceremony.paper import markdown, page
 from indextrust.ceremony.proposal import Change
 from indextrust.ceremony.script import script_of
 from indextrust.ceremony.words import show, tally
-from indextrust.errors import CeremonyError, RepositoryError, StoreError
+from indextrust.errors import CeremonyError, KeyFileError, RepositoryError, StoreError
 from indextrust.repository import Repository
 from indextrust.repository.public_keys import read_public
 from tests.ceremony.event_room import (
@@ -194,6 +195,29 @@ def test_a_folder_is_made_whole_or_not_at_all(tmp_path: Path) -> None:
     with pytest.raises(CeremonyError, match="exists"):
         create_folder(tmp_path / "out", {"a.txt": b"a"})
     assert os.listdir(tmp_path / "out") == []
+
+
+def test_a_medium_that_renames_nothing_and_says_it_did_is_found_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else `finish` would print hashes of files that are nowhere, and `sign` lose a signature."""
+    path = tmp_path / "e.json"
+    create_event(path, SECOND)
+
+    def no_links(*_: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "rename", lambda *_: None)
+    monkeypatch.setattr(os, "replace", lambda *_: None)
+    monkeypatch.setattr(os, "link", no_links)
+    with pytest.raises(StoreError, match="did not keep it"):
+        create_folder(tmp_path / "out", {"a.txt": b"a"})
+    with pytest.raises(StoreError, match="did not keep it"):
+        update_event(path, lambda there: merge(there, signed(SECOND, [BOB])))
+    with pytest.raises(KeyFileError, match="did not keep it"):
+        generate_key(tmp_path / "ann.pem", "secret", keyholder="Ann")
+    assert read_event(path) == SECOND
+    assert sorted(os.listdir(tmp_path)) == [".e.json.lock", "e.json"]
 
 
 def test_an_event_is_read_from_a_regular_file_only(tmp_path: Path) -> None:

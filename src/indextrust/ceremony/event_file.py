@@ -3,7 +3,8 @@
 A medium may be pulled and a process killed at any moment: the new bytes are complete under another
 name, and durable, before they take the place of the old ones. Nothing here needs hard links, which
 the file systems of USB sticks do not have. What a killed process leaves is a file or folder whose
-name begins with a dot and ends with ``.tmp``: it is never read, and may be deleted.
+name begins with a dot and ends with ``.tmp``: it is never read, and may be deleted. What has its
+name is read again: not every medium does what it says.
 
 Two people may sign one file on a shared medium at the same moment: what is there is read again
 under a lock (``.NAME.lock``, beside it, which stays), and one signature is added to the other.
@@ -22,7 +23,7 @@ from indextrust.ceremony.event import MAX_BYTES, Event, decode, encode
 from indextrust.errors import CeremonyError, StoreError
 from indextrust.repository.disk import NEW, storing
 from indextrust.repository.durable import fsync_folder
-from indextrust.repository.key_files import place_new
+from indextrust.repository.key_files import check_written, place_new
 from indextrust.repository.lock import locked
 
 __all__ = ["create_event", "create_folder", "read_event", "replace_file", "update_event"]
@@ -96,6 +97,7 @@ def replace_file(path: Path, data: bytes) -> None:
         finally:
             fresh.unlink(missing_ok=True)
         fsync_folder(path.absolute().parent)
+        check_written(path, data)
 
 
 def create_folder(folder: Path, files: Mapping[str, bytes]) -> None:
@@ -123,6 +125,8 @@ def create_folder(folder: Path, files: Mapping[str, bytes]) -> None:
                 fsync_folder(each)
             os.rename(fresh, folder)
             fsync_folder(folder.absolute().parent)
+            for name, data in files.items():
+                check_written(folder / name, data)
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
 

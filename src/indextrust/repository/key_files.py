@@ -25,7 +25,7 @@ from pathlib import Path
 from indextrust.errors import KeyFileError
 from indextrust.repository.durable import fsync_folder
 
-__all__ = ["create_file", "place_new", "read_file"]
+__all__ = ["check_written", "create_file", "place_new", "read_file"]
 
 _MAX_FILE = 65_536
 _OTHERS = 0o077
@@ -75,9 +75,21 @@ def place_new(path: Path, data: bytes, mode: int) -> None:
                 os.unlink(temporary)
     try:
         fsync_folder(path.parent)
+        check_written(path, data)
     except BaseException:  # "not at all": who was told of a failure looks for no file
         os.unlink(path)
         raise
+
+
+def check_written(path: Path, data: bytes) -> None:
+    """Look whether a file got its name: some file systems in user space say so, and do nothing.
+
+    Raises:
+        OSError: other bytes are there, or none.
+    """
+    there = path.read_bytes() if path.is_file() else None
+    if there != data:
+        raise OSError(errno.EIO, "the medium said yes, and did not keep it: take another one")
 
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
