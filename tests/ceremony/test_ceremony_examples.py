@@ -15,7 +15,7 @@ from tests.support.examples import EXAMPLES, output_of
 CEREMONIES = EXAMPLES / "ceremonies"
 
 STORIES = {
-    "genesis": ["1 more for the new root 1", "complete: both thresholds are met", "1.root.json"],
+    "genesis": ["1 more for the new root 1", "complete: the threshold is met", "1.root.json"],
     "yearly": ["a renewal: nothing changes but the time", "roots in the backup: [1, 2]"],
     "lost_keyholder": ["- keyholder Bob (serial bag-Bob", "1 more for the old root 1"],
     "higher_threshold": ["threshold: 4 of 6 sign a root (before: 3 of 5)", "4 of 4 needed"],

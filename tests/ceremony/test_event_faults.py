@@ -132,7 +132,7 @@ def test_two_who_sign_one_file_at_the_same_moment_have_both_signed(
     assert workshop.go_on().value == 0
     shown, _ = bob.communicate(timeout=60)
     assert bob.returncode == 0
-    assert "complete: both thresholds are met" in shown
+    assert "complete: the threshold is met" in shown
     assert signers(read_event(copied / "event.json")) == {"Ann", "Bob"}
 
 

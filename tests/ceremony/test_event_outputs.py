@@ -81,6 +81,15 @@ def test_what_is_missing_is_told_by_name() -> None:
     assert lines[-1].startswith("signatures are missing")
 
 
+def test_a_genesis_has_one_threshold_and_says_so(tmp_path: Path) -> None:
+    assert tally(judge(FIRST))[-1] == "complete: the threshold is met"
+    assert "both" not in (finished(FIRST, tmp_path / "first") / "transcript.md").read_text()
+    second = signed(SECOND, [ANN, BOB, DEE])
+    assert tally(judge(second))[-1] == "complete: both thresholds are met"
+    text = (finished(second, tmp_path / "second") / "transcript.md").read_text()
+    assert "the chain of roots, both thresholds" in text
+
+
 def test_a_finished_genesis_founds_a_repository(tmp_path: Path) -> None:
     folder = finished(FIRST, tmp_path / "out")
     roles = SignedRoles.load(folder / "public")

@@ -172,6 +172,7 @@ def _transcript(
     ]
     before = event.before.root[-1:] if event.before else ()
     places = "from the root in force and from a fresh start" if before else "from a fresh start"
+    roots = "the chain of roots, both thresholds" if before else "the root, its threshold"
     lines = [
         f"# Transcript: {title(judged)}",
         "",
@@ -207,7 +208,7 @@ def _transcript(
         "",
         "## Checked",
         "",
-        "- by python-tuf: the chain of roots, both thresholds, targets and bins, expiry",
+        f"- by python-tuf: {roots}, targets and bins, expiry",
         f"- by indextrust's client: the same, {places}",
         "",
         "## With",

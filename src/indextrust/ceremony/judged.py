@@ -86,7 +86,7 @@ class Judged:
 
     @property
     def complete(self) -> bool:
-        """Whether both thresholds are met."""
+        """Whether every threshold is met: both, or at genesis the one there is."""
         return not any(group.missing for group in self.groups)
 
     @property

@@ -158,7 +158,8 @@ def tally(judged: Judged) -> list[str]:
             for key in group.signed
         ]
         lines += [f"  not yet  {whose(key)}" for key in group.waiting]
-    lines.append("complete: both thresholds are met" if judged.complete else missing(judged))
+    met = "the threshold is met" if judged.old is None else "both thresholds are met"
+    lines.append(f"complete: {met}" if judged.complete else missing(judged))
     return lines
 
 
