@@ -449,6 +449,11 @@ def test_who_signs_when_enough_have_signed_is_told_what_it_would_do(room: Place)
     done = room.run(*by_file(room, "cid"))
     assert done.returncode == 0
     assert "If this event was finished, don't sign" in done.stderr
+    shutil.copy2(room.folder / "first" / "full-backup" / "event.json", room.folder / "early.json")
+    for words in (["early.json", "early.json"], ["event.json", "early.json"]):
+        assert room.run("ceremony", "merge", *words).stderr == ""
+    merged = room.run("ceremony", "merge", "early.json", "event.json")
+    assert "the outputs count, and this file no more" in merged.stderr
     room.must("ceremony", "finish", "event.json", "third")
     root = "public/1.root.json"
     assert (room.folder / "third" / root).read_bytes() != first[root]

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ceremony"]
 
+_ANOTHER = "another SHA-256 than the one on everybody's hash sheet"
+
 _event = click.argument("event", type=FOLDER)
 
 
@@ -204,7 +206,7 @@ def sign(
     if judged.complete:
         output().note(
             "enough have signed already. If this event was finished, don't sign: its root would "
-            "get another SHA-256 than the one on everybody's hash sheet",
+            f"get {_ANOTHER}",
             always=True,
         )
     if (proposed := judged.event.proposed.at) > _now():
@@ -253,13 +255,21 @@ def merge(event: Path, copies: tuple[Path, ...]) -> None:
     from indextrust.ceremony.gather import merge as merged
     from indextrust.ceremony.judge import judge
 
-    made = _read(event).event
+    judged = _read(event)
+    made = judged.event
     for path in copies:
         try:
             made = merged(made, read_event(path))
         except CeremonyError as error:
             raise CeremonyError(f"{path}: {error}") from None
-    _tell(judge(update_event(event, lambda now: merged(now, made))))
+    there = update_event(event, lambda now: merged(now, made))
+    if judged.complete and there.root_file != judged.event.root_file:
+        output().note(
+            "enough had signed already, and the copies had other signatures. If this event was "
+            f"finished, the outputs count, and this file no more: its root has {_ANOTHER}",
+            always=True,
+        )
+    _tell(judge(there))
 
 
 @ceremony.command()
