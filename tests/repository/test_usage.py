@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -290,3 +291,14 @@ def test_a_place_that_is_none_is_told_of(noted: bytes, tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=r"expected the path of the log .* by --online-log"):
         opened(place)
     assert opened(place, log(place)).check().clean
+
+
+@pytest.mark.timeout(20)
+def test_a_place_that_is_a_pipe_keeps_nobody_waiting(tmp_path: Path) -> None:
+    place = Place(tmp_path, bins=2)
+    os.mkfifo(tmp_path / "pipe")
+    (place.repository.folder / "online.place").write_text(f"{tmp_path / 'pipe'}\n")
+    (found,) = opened(place).check().differences
+    assert "expected a regular file" in found.what
+    warnings = opened(place).status().warnings
+    assert any("expected a regular file" in line for line in warnings)

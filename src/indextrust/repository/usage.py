@@ -34,7 +34,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from indextrust.canonical import canonical
 from indextrust.errors import AlteredStateError, StoreError
@@ -152,7 +152,7 @@ class UsageLog:
         """
         expected: tuple[int, str] | None = (1, _START)
         try:
-            with storing(f"read {self.path}"), self.path.open("rb") as file:
+            with storing(f"read {self.path}"), self._opened() as file:
                 size = os.fstat(file.fileno()).st_size
                 if last_bytes is not None and size > last_bytes:
                     file.seek(size - last_bytes)
@@ -223,6 +223,14 @@ class UsageLog:
             weeks += use.time > week
         size = self.path.stat().st_size if count else 0
         return KeyUses(str(self.path), size, count, days, weeks, last)
+
+    def _opened(self) -> BinaryIO:
+        """To read; a pipe, which somebody may have put or pointed to, would wait for ever."""
+        descriptor = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return os.fdopen(descriptor, "rb")
+        os.close(descriptor)
+        raise StoreError(f"{self.path}: expected a regular file")
 
     def _tip(self, descriptor: int) -> tuple[int, str, int]:
         """Number and digest of the last entry, and where it ends."""
