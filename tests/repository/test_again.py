@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from indextrust.errors import RepositoryError
-from indextrust.repository import repository as room
+from indextrust.repository import Repository
 from indextrust.repository.plan import TargetFile
 from tests.repository.place import Place
 
@@ -73,7 +73,7 @@ def test_a_name_never_gets_a_second_digest_in_a_later_window(
     from indextrust.names import NormalizedName
     from indextrust.repository.changes import Add, Remove
 
-    monkeypatch.setattr(room, "WINDOW", 2)
+    monkeypatch.setattr(Repository, "WINDOW", 2)
     demo, now = NormalizedName("demo"), "2026-01-31T12:00:00Z"
     file = [DistributionFile(demo, WHEEL, "1.0", 7, digit * 64, now) for digit in "ab"]
     other = DistributionFile(demo, "demo-2.0.tar.gz", "2.0", 7, "d" * 64, now)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from indextrust.errors import RepositoryError
-from indextrust.repository import repository as room
+from indextrust.repository import Repository
 from indextrust.repository.publish import Publisher
 from indextrust.repository.results import Published
 from tests.repository.place import Place
@@ -14,7 +14,7 @@ from tests.repository.place import Place
 def test_a_foreign_timestamp_stops_the_next_window(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(room, "WINDOW", 1)
+    monkeypatch.setattr(Repository, "WINDOW", 1)
     old = (place.public / "metadata/timestamp.json").read_bytes()
     publish = Publisher.publish
     count = 0

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from indextrust.errors import RepositoryError
-from indextrust.repository import repository as room
+from indextrust.repository import Repository
 from tests.repository.place import Place
 
 WHEEL = "demo-1.0-py3-none-any.whl"
@@ -25,7 +25,7 @@ def table(place: Place, name: str, *rows: dict[str, object]) -> Path:
 def test_a_queued_name_stands_for_its_digest_also_after_a_removal(
     place: Place, monkeypatch: pytest.MonkeyPatch, window: int
 ) -> None:
-    monkeypatch.setattr(room, "WINDOW", window)
+    monkeypatch.setattr(Repository, "WINDOW", window)
     place.repository.import_files(table(place, "one", {}))
     place.repository.remove("demo", WHEEL)
     for name in (WHEEL, WHEEL.replace("demo", "Demo")):

@@ -22,8 +22,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from indextrust.errors import AlteredStateError
 from indextrust.names import NormalizedName
-from indextrust.repository import log
-from indextrust.repository import repository as room
+from indextrust.repository import Repository, log
 from indextrust.repository.changes import Remove, Yank
 from indextrust.repository.log import Entry
 from indextrust.repository.plan import RoleFile
@@ -287,7 +286,7 @@ def test_the_first_reading_holds_no_bodies(place: Place) -> None:
 def test_many_changes_are_published_in_windows_and_the_answer_is_one(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(room, "WINDOW", 2)
+    monkeypatch.setattr(Repository, "WINDOW", 2)
     place.repository.add(*[place.wheel(f"demo{n}", "1.0") for n in range(5)])
     place.repository.yank("demo0", "demo0-1.0-py3-none-any.whl", "broken")
     done = place.repository.publish()
@@ -304,13 +303,13 @@ import signal, sys
 from pathlib import Path
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from securesystemslib.signer import CryptoSigner
-from indextrust.repository import Repository, repository
+from indextrust.repository import Repository
 from tests.repository.place import Clock
 
 folder, name, left = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 online = CryptoSigner(load_pem_private_key((folder / "online.pem").read_bytes(), None))
 index = Repository.open(folder / "index", online=online, clock=Clock())
-repository.WINDOW = 2
+Repository.WINDOW = 2
 
 def hook(event, args):
     # before the nth timestamp is put in its place, or before the head is, after that

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
+from typing import ClassVar
 
 from securesystemslib.signer import Signer
 
@@ -37,10 +38,7 @@ from indextrust.repository.schema import Database
 from indextrust.repository.seal import Seal, key_place, read_key
 from indextrust.repository.state import State
 
-__all__ = ["WINDOW", "Emergency", "Wanted"]
-
-WINDOW = 100_000
-"""Files that one publication takes from the queue at most: it holds their documents in memory."""
+__all__ = ["Emergency", "Wanted"]
 
 _PATIENCE = 5.0
 """Seconds to wait for the lock, to log a freeze that is in force already."""
@@ -75,6 +73,10 @@ class Wanted:
 
 class Emergency(Questions):
     """The methods of `Repository` for the worst day."""
+
+    WINDOW: ClassVar[int] = 100_000
+    """Files that one publication takes from the queue at most: it holds their documents in
+    memory."""
 
     @staticmethod
     def freeze(
@@ -194,9 +196,9 @@ class Emergency(Questions):
                 offline = self._adopted(roles, online)
                 repaired, lost = self._made_true(offline, online, 0)
                 self._decide(add, remove)
-                pending = self._state.queue.pending(limit=WINDOW)
+                pending = self._state.queue.pending(limit=self.WINDOW)
                 done = self._publish(pending, timedelta(0))
-                while (pending := self._state.queue.pending(limit=WINDOW)).changes:
+                while (pending := self._state.queue.pending(limit=self.WINDOW)).changes:
                     done = done.then(self._publish(pending, timedelta(0)))
                 return replace(done, repaired=repaired, lost=lost)
         finally:
@@ -247,7 +249,7 @@ class Emergency(Questions):
         )
 
     def _intake(self) -> Intake:
-        return Intake(self._state, self._objects, self._check_published, WINDOW)
+        return Intake(self._state, self._objects, self._check_published, self.WINDOW)
 
     def _check_published(
         self, files: Mapping[NormalizedName, Mapping[str, DistributionFile]]

@@ -43,7 +43,7 @@ from indextrust.repository.changes import Remove, Yank, yank_reason
 from indextrust.repository.checkpoint import Checkpoint
 from indextrust.repository.collect import Collector
 from indextrust.repository.disk import storing, sweep
-from indextrust.repository.emergency import WINDOW, Emergency
+from indextrust.repository.emergency import Emergency
 from indextrust.repository.expiry import AHEAD
 from indextrust.repository.imports import Importer, Progress
 from indextrust.repository.lock import locked
@@ -340,8 +340,8 @@ class Repository(Emergency):
         """
         with self._unfrozen():
             check_unchanged(self._state, self._storage)
-            done = self._publish(self._state.queue.pending(limit=WINDOW), timedelta(0))
-            while (pending := self._state.queue.pending(limit=WINDOW)).changes:
+            done = self._publish(self._state.queue.pending(limit=self.WINDOW), timedelta(0))
+            while (pending := self._state.queue.pending(limit=self.WINDOW)).changes:
                 check_unchanged(self._state, self._storage)  # hours may have gone by
                 done = done.then(self._publish(pending, timedelta(0)))
             return done
