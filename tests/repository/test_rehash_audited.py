@@ -156,8 +156,18 @@ def test_a_document_that_gains_its_sha512_alone_is_explained(tmp_path: Path) -> 
     assert place.repository.rehash().projects == 1
     place.repository.publish()
     audited = audit(place, "before")
-    assert fields(audited) == {"simple/far/index.json": ("sha512 added",)}
+    path = "simple/far/index.json"
+    assert fields(audited) == {path: ("sha512 added",)}
     assert audited.explained
+    make(place, "now")
+    place.repository.yank("far", "far-1.0.tar.gz", "broken")
+    place.repository.publish()
+    assert audit(place, "now").explained
+    data = (place.public / path).read_bytes()
+    Forger(place.public, place.online, NOW).sign({path: data})  # the yank was queued, this not
+    robbed = audit(place, "now")
+    assert fields(robbed)[path] == ("target", "sha512 removed")
+    assert found(robbed)[path].queued is None
 
 
 def altered(place: Place, project: str, hashes: dict[str, str] | None) -> dict[str, Any]:
