@@ -3,10 +3,12 @@
 The whole drill, with pip: `indextrust drill 1`; its page: docs/drills/1-online-key.md.
 """
 
+from functools import partial
+
 from securesystemslib.signer import CryptoSigner
 from shop import FILE, NOW, WHEEL, Shop, play
 
-from indextrust.ceremony import Change, Event, add_signature, judge, update_event
+from indextrust.ceremony import Change, add_signature, judge, merge, read_event, update_event
 from indextrust.ceremony.recoverer import Recovery
 from indextrust.repository import Repository
 from indextrust.repository.public_keys import keyholder_of
@@ -39,11 +41,8 @@ def story(shop: Shop) -> None:
     change = Change(online=keyholder_of(new.public_key, None, None, "online"))
     recovery = recovery.decide().propose(change)
     for keyholder in shop.keyholders[:3]:  # each at home, after reading what changes
-
-        def signed(event: Event, keyholder: CryptoSigner = keyholder) -> Event:
-            return add_signature(judge(event), keyholder, at=NOW).event
-
-        update_event(recovery.event, signed)
+        signed = add_signature(judge(read_event(recovery.event)), keyholder, at=NOW).event
+        update_event(recovery.event, partial(merge, signed))
     recovery = recovery.finish().install(new).verify().thaw("it is over")
     print("recovery:", recovery.step)
 
