@@ -61,11 +61,11 @@ def test_an_act_that_does_not_go_as_written_fails_the_demo(place: Place) -> None
 
 CREDULOUS = """
 try:
-    import indextrust.client.index as index
+    from indextrust.trust import incidents, memory
 except ImportError:  # a Python without indextrust: pip's own
     pass
 else:
-    index.judge = lambda remembered, sha256: index.FirstSeen()
+    incidents.judge = lambda remembered, sha256: memory.FirstSeen()
 """
 
 
