@@ -22,6 +22,7 @@ DECEIVING = {
     "variation selector": "Ann\ufe0f",
     "supplementary selector": "Ann\U000e0100",
     "khmer inherent vowel": "Ann\u17b4",
+    "another key": "Ann (key 1c4e1234), ed25519, read aloud 1111 2222 3333 4444",
     "marks over the lines above": "A" + "\u0301" * 40,
 }
 

@@ -146,7 +146,8 @@ def check_holder(owner: str | None, serial: str | None, role: str) -> None:
             0 < len(text) <= limit and reads_plainly(text) and text == text.strip()
         ):
             raise InputError(
-                f"expected a {what} of 1 to {limit} printable characters, got {text!r:.120}"
+                f"expected a {what} of 1 to {limit} printable characters and no brackets, "
+                f"got {text!r:.120}"
             )
     if role not in get_args(KeyRole):
         raise InputError(f"expected one of the roles {get_args(KeyRole)}, got {role!r:.80}")
@@ -162,9 +163,14 @@ _MARKS = 3  # more of them on one letter are drawn over other lines
 
 
 def reads_plainly(text: str) -> bool:
-    """Whether a person who sees this on a screen sees all of it, and nothing else."""
+    """Whether a person who sees this on a screen sees all of it, and nothing else.
+
+    Brackets are for what stands beside a name: ``Ann (key 1c4e1234)`` is no name, but what would be
+    read as another key than hers.
+    """
     marks = "".join("m" if unicodedata.combining(c) else " " for c in text)
-    return text.isprintable() and not _UNSEEN.search(text) and "m" * (_MARKS + 1) not in marks
+    seen = text.isprintable() and not _UNSEEN.search(text) and "m" * (_MARKS + 1) not in marks
+    return seen and not {*"()"} & {*text}
 
 
 def encode(keyholder: Keyholder) -> bytes:
