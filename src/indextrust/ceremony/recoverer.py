@@ -243,7 +243,7 @@ class Recovery:
             notes.append(
                 "the log does not reach back to the checkpoint: what was queued since is not known"
             )
-        replace_file(self.folder / DECISIONS, write_decisions(items).encode("ascii"))
+        replace_file(self.folder / DECISIONS, write_decisions(items).encode("utf-8"))
         return self._with("decide", items=tuple(to_trees(items)), notes=tuple(notes))
 
     def decide(self, *, record: str | None = None) -> Recovery:
