@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from indextrust.ceremony import findings
+from indextrust.ceremony.decisions import Item
+from indextrust.ceremony.event import MAX_BYTES
+from indextrust.ceremony.findings import IN_ALL, IN_ONE, records_of
+from indextrust.incidents import MAX_FILES, MAX_LENGTH, Fingerprint, Incident
 from indextrust.repository import Repository
 from tests.ceremony.recovery_room import Shop, open_shop
 
@@ -29,3 +36,48 @@ def test_who_queued_has_a_name_of_any_letters(shop: Shop) -> None:
     recovery = shop.start().audit()
     assert "Jürgen Ł" in (recovery.folder / "decisions.txt").read_text("utf-8")
     recovery.decide()
+
+
+BAD, GOOD = "a" * 64, "b" * 64
+
+
+def records(items: list[Item]) -> tuple[list[Incident], list[str]]:
+    return records_of(
+        *(items, lambda _, sha256: Fingerprint(sha256, sha256)),
+        name="x",
+        summary="y",
+        date=datetime(2026, 1, 1, tzinfo=UTC),
+    )
+
+
+def test_a_thief_who_lists_more_files_than_a_record_holds_stops_no_recovery(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What is put back is in a record, however many files he listed."""
+    monkeypatch.setattr(findings, "IN_ONE", 10)
+    monkeypatch.setattr(findings, "IN_ALL", 35)
+    items = [
+        Item(f"files/evil/evil-{n}.tar.gz", "added", None, None, BAD, None, True, decision="remove")
+        for n in range(40)
+    ]
+    path = "files/zzz/zzz-1.0.tar.gz"
+    items.append(Item(path, "changed", GOOD, GOOD, BAD, None, True, decision="restore"))
+    made, left = records(items)
+    assert [(one.id, len(one.files)) for one in made] == [
+        *(("x", 10), ("x-2", 10)),
+        *(("x-3", 10), ("x-4", 5)),
+    ]
+    assert made[-1].files[-1].filename == "zzz-1.0.tar.gz"
+    assert len(left) == 6
+
+
+def test_records_of_the_longest_names_fit_into_what_carries_them() -> None:
+    name = "evil" * 40
+    path = f"files/{name}/{name}-{'1' * 20}.tar.gz"
+    ((record,), _) = records(
+        [Item(path, "changed", GOOD, GOOD, BAD, None, True, decision="restore")]
+    )
+    entry = record.encode()
+    assert len(entry) * IN_ONE < MAX_LENGTH
+    assert len(json.dumps(entry.decode())) * IN_ALL < MAX_BYTES
+    assert IN_ONE < MAX_FILES

@@ -70,10 +70,9 @@ def test_all_clients_see_the_good_state_and_the_thief_is_out(shop: Shop, tmp_pat
             assert client.sees(f"files/demo/{LATER}") is not None  # queued after the checkpoint
             for path in (f"files/demo/{NEW}", "files/evil/evil-1.0.tar.gz"):
                 assert client.sees(path) is None
-        record = parse(
-            saw_bad.sees(f"incidents/{recovery.progress.record}.json") or b"",
-            path=f"incidents/{recovery.progress.record}.json",
-        )
+        (name,) = recovery.progress.records
+        path = f"incidents/{name}.json"
+        record = parse(saw_bad.sees(path) or b"", path=path)
         assert record.summary == SUMMARY
         said = {
             f.filename: (f.bad[0].sha256, f.good.sha256 if f.good else None) for f in record.files
@@ -158,7 +157,7 @@ def test_what_was_queued_and_undone_comes_back(shop: Shop) -> None:
     assert (item.path, item.kind, item.proposed) == (f"files/demo/{LATER}", "undone", "restore")
     new = CryptoSigner.generate_ed25519()
     recovery = recovery.decide()
-    assert recovery.progress.record is None  # nothing bad was served
+    assert not recovery.progress.records  # nothing bad was served
     recovery.propose(replaced(new))
     shop.sign()
     shop.found().finish().install(new).verify().thaw()

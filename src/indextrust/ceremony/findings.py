@@ -1,4 +1,4 @@
-"""From an investigation to items to decide on, and from decisions to an incident record. PURE.
+"""From an investigation to items to decide on, and from decisions to incident records. PURE.
 
 Nothing of what a thief wrote is believed but its digests: names that no client of ours would take
 can be decided on (they go), and do not get into the record.
@@ -14,16 +14,22 @@ from indextrust.ceremony.decisions import Item
 from indextrust.distribution import DistributionFile
 from indextrust.errors import InputError
 from indextrust.incidents import Fingerprint, Incident, IncidentFile
-from indextrust.names import METADATA_SUFFIX, NormalizedName, project_name
+from indextrust.names import METADATA_SUFFIX, NormalizedName, file_path, project_name
 from indextrust.repository.audited import Finding
 from indextrust.repository.blame import Queued
 from indextrust.repository.comparison import SHA512_ADDED
 from indextrust.repository.investigation import Investigation
 
-__all__ = ["Describe", "items_of", "names_of", "record_of"]
+__all__ = ["Describe", "items_of", "names_of", "records_of"]
 
 Describe = Callable[[str, str], Fingerprint]
 """Gives by what a file is recognised, from its path and SHA-256; of one that nobody has, that."""
+
+IN_ONE = 8_000
+"""Files in one record: it stays below `incidents.MAX_LENGTH`, however long their names are."""
+
+IN_ALL = 16_000
+"""Files in all records of one recovery: the signing event that carries them is not too long."""
 
 
 def items_of(found: Investigation) -> list[Item]:
@@ -55,21 +61,25 @@ def items_of(found: Investigation) -> list[Item]:
     return sorted(items, key=lambda item: item.path)
 
 
-def record_of(
+def records_of(
     items: Iterable[Item], describe: Describe, *, name: str, summary: str, date: datetime
-) -> tuple[Incident | None, list[str]]:
-    """The incident record: what was served and must not be used.
+) -> tuple[list[Incident], list[str]]:
+    """The incident records: what was served and must not be used.
+
+    A thief lists as many files as he likes, so they may be more than one record holds, and more
+    than all may hold. Those with a good file in their place come first: a client that saw the bad
+    one does not take the good one without the record.
 
     Args:
         items: with their decisions.
         describe: tells by what a file is recognised.
-        name: id of the record.
+        name: id of the first record; those after it have ``-2``, ``-3`` … behind it.
         summary: what happened, for users.
         date: aware, whole seconds.
 
     Returns:
-        The record, None if nothing bad was served under a name that a client takes; and the names
-        that are too odd for it.
+        The records, none if nothing bad was served under a name that a client takes; and the paths
+        that are in none: names too odd for one, and what is too much for all.
 
     Raises:
         InputError: an id, a summary or a date that a record can't have.
@@ -96,10 +106,12 @@ def record_of(
                 files.append(IncidentFile(owner, f"{filename}{suffix}", wrong, right))
             except InputError:
                 odd.append(path)
-    if not files:
-        return None, odd
-    files.sort(key=lambda file: (file.project, file.filename))
-    return Incident(name, date, summary, tuple(files)), odd
+    files.sort(key=lambda file: (file.good is None, file.project, file.filename))
+    odd += [file_path(file.project, file.filename) for file in files[IN_ALL:]]
+    files = sorted(files[:IN_ALL], key=lambda file: (file.project, file.filename))
+    parts = [tuple(files[at : at + IN_ONE]) for at in range(0, len(files), IN_ONE)]
+    ids = [name, *(f"{name}-{number}" for number in range(2, len(parts) + 1))]
+    return [Incident(own, date, summary, part) for own, part in zip(ids, parts, strict=False)], odd
 
 
 def _file(path: str, both: Mapping[str, Finding], found: Investigation) -> Item:

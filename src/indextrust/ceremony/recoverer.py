@@ -5,7 +5,7 @@ In the folder ``recovery`` of the repository lie the files between the steps:
 
 * ``recovery.json``: how far it is (`indextrust.ceremony.recovery_file`);
 * ``decisions.txt``: what is to become of each difference, for people to edit;
-* ``ID.json``: the incident record that follows from the decisions;
+* ``ID.json``: the incident record that follows from the decisions, or several;
 * ``event.json``: the signing event, to be carried to the keyholders, and merged back here;
 * ``finished/``: what leaves the room, as `ceremony finish` writes it.
 
@@ -53,7 +53,7 @@ from indextrust.ceremony.decisions import (
 )
 from indextrust.ceremony.event import Proposed
 from indextrust.ceremony.event_file import create_event, create_folder, read_event, replace_file
-from indextrust.ceremony.findings import items_of, names_of, record_of
+from indextrust.ceremony.findings import items_of, names_of, records_of
 from indextrust.ceremony.finish import check_finished, outputs
 from indextrust.ceremony.incidents import read_incident
 from indextrust.ceremony.judge import judge
@@ -83,6 +83,7 @@ FOLDER, DECISIONS, EVENT, FINISHED = "recovery", "decisions.txt", "event.json", 
 """Names: in the repository's folder, and in that."""
 
 _MAX_DECISIONS = 1 << 28
+_NAMED = 100
 
 
 @dataclass(frozen=True)
@@ -247,10 +248,10 @@ class Recovery:
         return self._with("decide", items=tuple(to_trees(items)), notes=tuple(notes))
 
     def decide(self, *, record: str | None = None) -> Recovery:
-        """Read the decisions, and write the incident record that follows from them.
+        """Read the decisions, and write the incident records that follow from them.
 
         Args:
-            record: id of the record; None for one that is made of the date.
+            record: id of the first record; None for one that is made of the date.
 
         Raises:
             CeremonyError: the file of decisions is not complete; it names the line.
@@ -263,20 +264,22 @@ class Recovery:
         items = read_decisions(data.decode("utf-8", "replace"), self.items)
         self._sources.check(items)
         name = record or f"{self.progress.started[:10]}-{self.progress.root + 1}"
-        made, odd = record_of(
+        made, odd = records_of(
             *(items, self._sources.describe),
             name=name,
             summary=self.progress.summary,
             date=datetime.fromisoformat(self.progress.started),
         )
         notes = [*self.progress.notes]
-        notes += [f"too odd a name for the incident record: {path[:200]!r}" for path in odd]
-        if made is not None:
-            replace_file(self.folder / f"{name}.json", made.encode())
+        notes += [f"in no incident record: {path[:200]!r}" for path in odd[:_NAMED]]
+        if len(odd) > _NAMED:
+            notes.append(f"in no incident record: {len(odd) - _NAMED} more")
+        for incident in made:
+            replace_file(self.folder / f"{incident.id}.json", incident.encode())
         return self._with(
             "propose",
             items=tuple(to_trees(items)),
-            record=None if made is None else name,
+            records=tuple(incident.id for incident in made),
             notes=tuple(notes),
         )
 
@@ -309,7 +312,7 @@ class Recovery:
             change = replace(
                 change,
                 remove=(*change.remove, *gone),
-                incidents=(*change.incidents, *self._record()),
+                incidents=(*change.incidents, *self._records()),
             )
             proposed = Proposed(author(by), self.now, software())
             event = propose_next(current, change, profile=profile, proposed=proposed)
@@ -443,14 +446,13 @@ class Recovery:
         if judged.old is None or judged.old.root.version != self.progress.root:
             raise CeremonyError(f"{self.event}: expected the event after root {self.progress.root}")
         check_cured(judged.old, judged.new, make_plan(judged.old, self.progress.stolen))
-        for incident in self._record():
+        for incident in self._records():
             if judged.event.incidents.get(incident.path) != incident.encode():
                 raise CeremonyError(f"{self.event} lacks the incident record {incident.id}")
         return judged
 
-    def _record(self) -> list[Incident]:
-        name = self.progress.record
-        return [] if name is None else [read_incident(self.folder / f"{name}.json")]
+    def _records(self) -> list[Incident]:
+        return [read_incident(self.folder / f"{name}.json") for name in self.progress.records]
 
     @property
     def _sources(self) -> Sources:

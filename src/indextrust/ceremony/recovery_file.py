@@ -41,7 +41,7 @@ class Progress:
         checkpoint: path and digest of what is known to be good; None if no audit is needed.
         frozen: the freeze that it runs under, as text; None if it needs none.
         items: what the audit found, then with decisions (`decisions.to_trees`).
-        record: id of the incident record; None if there is none.
+        records: ids of the incident records.
         notes: what people should know, one sentence each.
     """
 
@@ -54,7 +54,7 @@ class Progress:
     checkpoint: tuple[str, str] | None = None
     frozen: str | None = None
     items: tuple[Mapping[str, Any], ...] = ()
-    record: str | None = None
+    records: tuple[str, ...] = ()
     notes: tuple[str, ...] = field(default=())
 
 
@@ -71,7 +71,7 @@ def read_progress(folder: Path) -> Progress | None:
     try:
         tree = json.loads(data or b"")
         if (tree.pop("format"), tree.pop("version")) == (_FORMAT, _VERSION):
-            for name in ("compromised", "stolen", "items", "notes", "checkpoint"):
+            for name in ("compromised", "stolen", "items", "records", "notes", "checkpoint"):
                 tree[name] = tuple(tree[name]) if tree[name] is not None else None
             progress = Progress(**tree)
             if progress.step in STEPS:

@@ -233,7 +233,7 @@ def _tell(now: Recovery) -> None:
                 "step": now.step,
                 "started": now.progress.started,
                 "stolen": list(now.progress.stolen),
-                "record": now.progress.record,
+                "records": list(now.progress.records),
                 "notes": list(now.progress.notes),
                 "items": [
                     {**vars(item), "decision": item.decision or item.proposed} for item in now.items
