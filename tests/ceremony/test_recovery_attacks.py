@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,9 +13,11 @@ from indextrust.ceremony import findings
 from indextrust.ceremony.decisions import Item
 from indextrust.ceremony.event import MAX_BYTES
 from indextrust.ceremony.findings import IN_ALL, IN_ONE, records_of
+from indextrust.ceremony.incidents import read_incident
 from indextrust.incidents import MAX_FILES, MAX_LENGTH, Fingerprint, Incident
 from indextrust.repository import Repository
-from tests.ceremony.recovery_room import Shop, open_shop
+from tests.ceremony.recovery_room import DEMO, Shop, open_shop
+from tests.repository.forger import encoded
 
 
 @pytest.fixture(scope="module")
@@ -81,3 +84,24 @@ def test_records_of_the_longest_names_fit_into_what_carries_them() -> None:
     assert len(entry) * IN_ONE < MAX_LENGTH
     assert len(json.dumps(entry.decode())) * IN_ALL < MAX_BYTES
     assert IN_ONE < MAX_FILES
+
+
+@pytest.mark.parametrize("word", ["restore", "keep"])
+def test_core_metadata_alone_that_was_altered_is_in_the_record(shop: Shop, word: str) -> None:
+    """To keep a file of ours keeps what the wheel says of itself, and not what the thief said."""
+    forger, path = shop.forger, f"files/demo/{DEMO}.metadata"
+    honest = hashlib.sha256((shop.place.public / path).read_bytes()).hexdigest()
+    evil = hashlib.sha256(b"evil").hexdigest()
+    demo = forger.document("demo")
+    demo["files"][0]["core-metadata"] = {"sha256": evil}
+    forger.sign({path: b"evil", "simple/demo/index.json": encoded(demo)})
+    recovery = shop.start().audit()
+    text = (recovery.folder / "decisions.txt").read_text()
+    assert f"restore  files/demo/{DEMO}\n" in text
+    (recovery.folder / "decisions.txt").write_text(text.replace("\nrestore ", f"\n{word} "))
+    recovery = recovery.decide()
+    (name,) = recovery.progress.records
+    (file,) = read_incident(recovery.folder / f"{name}.json").files
+    assert (file.filename, file.bad[0].sha256) == (f"{DEMO}.metadata", evil)
+    assert file.good is not None
+    assert file.good.sha256 == honest

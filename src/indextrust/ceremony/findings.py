@@ -89,13 +89,13 @@ def records_of(
     for item in items:
         _, project, filename = item.path.split("/", 2)
         good_core, _, served_core = item.core
-        right_core = item.core[1] if item.believed else good_core
+        right_core = item.core[1] if item.believed else good_core  # a file of ours has its own
         listed = item.outcome is not None
         for suffix, bad, good in (
             ("", item.served, item.outcome),
             (METADATA_SUFFIX, served_core, right_core if listed else None),
         ):
-            kept = suffix and item.decision == "keep"
+            kept = suffix and item.decision == "keep" and item.ours != item.outcome
             if not item.is_file or item.kind == "undone" or bad in (None, good) or kept:
                 continue
             path = f"{item.path}{suffix}"
