@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from securesystemslib.signer import CryptoSigner
+from tuf.api.metadata import Metadata, Root
 
 from indextrust.ceremony import findings
 from indextrust.ceremony.decisions import Item
 from indextrust.ceremony.event import MAX_BYTES
 from indextrust.ceremony.findings import IN_ALL, IN_ONE, records_of
 from indextrust.ceremony.incidents import read_incident
+from indextrust.ceremony.recoverer import Recovery
+from indextrust.errors import CeremonyError
 from indextrust.incidents import MAX_FILES, MAX_LENGTH, Fingerprint, Incident
 from indextrust.repository import Repository
-from tests.ceremony.recovery_room import DEMO, Shop, open_shop
+from tests.ceremony.recovery_room import DEMO, Shop, open_shop, replaced, rob
 from tests.repository.forger import encoded
 
 
@@ -105,3 +110,48 @@ def test_core_metadata_alone_that_was_altered_is_in_the_record(shop: Shop, word:
     assert (file.filename, file.bad[0].sha256) == (f"{DEMO}.metadata", evil)
     assert file.good is not None
     assert file.good.sha256 == honest
+
+
+def installed(shop: Shop) -> Recovery:
+    """The recovery, installed under a new key, which is the shop's then."""
+    rob(shop)
+    new = CryptoSigner.generate_ed25519()
+    recovery = shop.start().audit().decide().propose(replaced(new))
+    shop.sign()
+    recovery = recovery.finish().install(new)
+    shop.place.online = new
+    return recovery
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("timestamp.json", None),
+        ("timestamp.json", b"garbage"),
+        ("3.root.json", b"garbage"),
+        ("3.root.json", "his own"),
+        ("2.root.json", b"garbage"),
+        ("3.root.json", "a pipe"),
+    ],
+)
+def test_who_writes_after_it_was_installed_holds_nothing_up(
+    shop: Shop, name: str, data: bytes | str | None
+) -> None:
+    good, metadata = shop.served(), shop.place.public / "metadata"
+    old = metadata.joinpath("1.root.json").read_bytes()
+    recovery, path = installed(shop), metadata / name
+    path.unlink(missing_ok=True)
+    if data == "his own":  # with his key again, and signed by nobody who counts
+        root = Metadata[Root].from_bytes(old)
+        root.signed.version = 3
+        path.write_bytes(root.to_bytes())
+    elif data == "a pipe":
+        os.mkfifo(path)
+    elif isinstance(data, bytes):
+        path.write_bytes(data)
+    with pytest.raises(CeremonyError, match="`recover next` installs again"):
+        recovery.verify()
+    recovery = shop.found().install(shop.place.online)
+    assert recovery.verify().thaw().step == "done"
+    assert shop.served() == good
+    assert not (metadata / "3.root.json").exists()

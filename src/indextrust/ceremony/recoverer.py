@@ -66,7 +66,11 @@ from indextrust.ceremony.sources import Sources
 from indextrust.ceremony.tools import software, tools
 from indextrust.ceremony.words import missing
 from indextrust.distribution import is_plain_text
-from indextrust.errors import CeremonyError, InputError, StoreError
+from indextrust.errors import (
+    CeremonyError,
+    InputError,
+    StoreError,
+)
 from indextrust.incidents import Incident
 from indextrust.repository import Repository
 from indextrust.repository.checkpoint import read_checkpoint
@@ -371,27 +375,24 @@ class Recovery:
     def verify(self) -> Recovery:
         """Look at what is served now, as a client does.
 
+        Where that is not as it was installed, `install` comes again: it does away with whatever was
+        written to the public folder since.
+
         Raises:
             CeremonyError: a stolen key is listed; or a file is not as was decided.
+            CheckpointError, StoreError: the checkpoint can't be read.
         """
         self._at("verify")
-        served = read_roles(SignedRoles.load(self.repository.public / "metadata"))
-        check_cured(read_roles(self._before()), served, self.plan)
-        notes = list(self.progress.notes)
-        if self.progress.checkpoint is not None:
-            path, digest = self.progress.checkpoint
-            with read_checkpoint(Path(path), digest) as good:
-                found = self.repository.investigate(good)
-            decided = {item.path: item.decision for item in self.items}
-            for item in filter(lambda item: item.is_file, items_of(found)):
-                word = decided.get(item.path)
-                as_decided = word == "keep" or (word == "remove" and item.served is None)
-                if item.queued is None and not as_decided:
-                    raise CeremonyError(f"{item.path} is not as it was decided: {item.words()}")
-            if found.audited.faults:
-                raise CeremonyError(found.audited.faults[0])
-        step = "done" if self.progress.frozen is None else "thaw"
-        return self._with(step, notes=tuple(notes))
+        try:
+            check_cured(read_roles(self._before()), read_roles(self._served()), self.plan)
+            self._check_files()
+        except CeremonyError as error:
+            self._with("install")
+            raise CeremonyError(
+                f"{error}. Somebody wrote to the public folder since: keep him out; `recover next` "
+                f"installs again"
+            ) from error
+        return self._with("done" if self.progress.frozen is None else "thaw")
 
     def thaw(self, reason: str | None = None) -> Recovery:
         """End the freeze: timers may sign again.
@@ -430,6 +431,29 @@ class Recovery:
             if event.before is not None:
                 return event.before
         return self.repository.signed_roles()
+
+    def _served(self) -> SignedRoles:
+        """The offline roles that are served. Raises CeremonyError: some can't be read."""
+        try:
+            return SignedRoles.load(self.repository.public / "metadata")
+        except (InputError, StoreError) as error:
+            raise CeremonyError(f"{error}") from error
+
+    def _check_files(self) -> None:
+        """Refuse what is served if it is not what was decided. Raises as `verify`."""
+        if self.progress.checkpoint is None:
+            return
+        path, digest = self.progress.checkpoint
+        with read_checkpoint(Path(path), digest) as good:
+            found = self.repository.investigate(good)
+        if found.audited.faults:
+            raise CeremonyError(found.audited.faults[0])
+        decided = {item.path: item.decision for item in self.items}
+        for item in filter(lambda item: item.is_file, items_of(found)):
+            word = decided.get(item.path)
+            as_decided = word == "keep" or (word == "remove" and item.served is None)
+            if item.queued is None and not as_decided:
+                raise CeremonyError(f"{item.path} is not as it was decided: {item.words()}")
 
     def _finished(self) -> SignedRoles:
         return SignedRoles.load(self.folder / FINISHED / "public")
