@@ -19,6 +19,7 @@ from indextrust.errors import FrozenError, InputError, RepositoryError
 from indextrust.repository import Repository
 from indextrust.repository import emergency as emergency_module
 from indextrust.repository.freeze import Freeze, FreezeNote
+from indextrust.repository.storage import FolderStorage
 from tests.repository.place import Place
 from tests.repository.test_publish import reaches_only
 from tests.repository.test_recovery import rob
@@ -114,6 +115,36 @@ def test_it_needs_neither_the_lock_nor_a_key(place: Place) -> None:
     (place.folder / "key").rename(place.repository.folder / "queue.key")
     *_, thawed = place.state().queue.log.verified()
     assert '"reason": "without the queue key"' in thawed.body
+
+
+def test_nothing_becomes_visible_after_it_has_returned(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A timestamp that is past the last question is waited for, also without the queue key."""
+    monkeypatch.setattr(emergency_module, "_PATIENCE", 30.0)
+    place.publish(place.wheel("demo", "1.0"))
+    place.clock.sleep(hours=13)
+    replace, seen = FolderStorage.replace_prepared, list[int]()
+
+    def slow(storage: FolderStorage, name: str, prepared: str) -> None:
+        (place.repository.folder / "queue.key").rename(place.folder / "key")
+        frozen.start()
+        while place.repository.frozen() is None:
+            frozen.join(0.01)
+        frozen.join(0.3)
+        replace(storage, name, prepared)
+
+    def stop() -> None:
+        freeze(place)
+        seen.append(place.signed("timestamp.json")["version"])
+
+    frozen = threading.Thread(target=stop)
+    repository = place.repository
+    monkeypatch.setattr(FolderStorage, "replace_prepared", slow)
+    published = repository.renew()
+    frozen.join()
+    assert published is not None
+    assert seen == [published.timestamp_version] == [place.signed("timestamp.json")["version"]]
 
 
 def test_a_freeze_on_an_altered_log_and_a_robbed_folder_holds_and_no_thaw_is_unlogged(

@@ -41,7 +41,7 @@ from indextrust.repository.state import State
 __all__ = ["Emergency", "Wanted"]
 
 _PATIENCE = 5.0
-"""Seconds to wait for the lock, to log a freeze that is in force already."""
+"""Seconds to wait for the lock, once a freeze is in force: for what is under way, and to log it."""
 
 
 @dataclass(frozen=True)
@@ -90,8 +90,10 @@ class Emergency(Questions):
         """Sign nothing from now on, whoever asks, until `thaw`.
 
         Needs no key, no passphrase and no lock: a publication that is under way stops before its
-        next signature. Adding, removing and rehashing go on being queued. To freeze what is
-        frozen adds the reason, and stops a recovery too.
+        next signature. Then it waits up to five seconds for the lock, so that a timestamp which was
+        just being replaced is out, or will never be, when this returns. Adding, removing and
+        rehashing go on being queued. To freeze what is frozen adds the reason, and stops a recovery
+        too.
 
         Args:
             folder: of the repository.
@@ -114,8 +116,8 @@ class Emergency(Questions):
         note = FreezeNote(utc(clock()), author(by), stated_reason(reason))
         frozen = Freeze(folder).set(note)
         try:
-            seal = Seal(read_key(key_place(folder, queue_key)), folder, folder / INCOMING)
-            with locked(folder / LOCK, _PATIENCE):
+            with locked(folder / LOCK, _PATIENCE):  # first: what was under way has ended then
+                seal = Seal(read_key(key_place(folder, queue_key)), folder, folder / INCOMING)
                 sweep(folder / INCOMING)
                 queue = State(Database(folder / STATE), seal, note.who).queue
                 queue.note(FREEZE, {"reason": note.reason}, note.time)
