@@ -21,8 +21,8 @@ from indextrust.ceremony.recoverer import Recovery
 from indextrust.errors import CeremonyError
 from indextrust.incidents import MAX_FILES, MAX_LENGTH, Fingerprint, Incident
 from indextrust.repository import Repository
-from tests.ceremony.recovery_room import DEMO, Shop, open_shop, replaced, rob
-from tests.repository.forger import encoded
+from tests.ceremony.recovery_room import DEMO, NEW, Shop, open_shop, replaced, rob
+from tests.repository.forger import encoded, listed, put
 
 
 @pytest.fixture(scope="module")
@@ -155,3 +155,32 @@ def test_who_writes_after_it_was_installed_holds_nothing_up(
     assert recovery.verify().thaw().step == "done"
     assert shop.served() == good
     assert not (metadata / "3.root.json").exists()
+
+
+@pytest.mark.parametrize("when", ["before it is decided", "afterwards"])
+def test_bytes_that_are_to_be_kept_are_taken_in_when_that_is_decided(shop: Shop, when: str) -> None:
+    wheel = shop.place.wheel("demo", "4.0").read_bytes()
+    demo, path = shop.forger.document("demo"), f"files/demo/{NEW}"
+    demo["files"].append(listed("demo", NEW, wheel))
+    demo["versions"].append("4.0")
+    shop.forger.sign({path: wheel, "simple/demo/index.json": encoded(demo)})
+    recovery = shop.start().audit()
+    text = (recovery.folder / "decisions.txt").read_text()
+    (recovery.folder / "decisions.txt").write_text(text.replace("\nremove ", "\nkeep "))
+
+    def rob_again() -> None:
+        prefixed = f"files/demo/{hashlib.sha256(wheel).hexdigest()}.{NEW}"
+        for name in (path, prefixed):
+            put(shop.place.public / name, b"other bytes")
+
+    if when != "afterwards":
+        rob_again()
+        with pytest.raises(CeremonyError, match="its bytes are nowhere"):
+            recovery.decide()
+        return
+    new = CryptoSigner.generate_ed25519()
+    recovery = recovery.decide().propose(replaced(new))
+    rob_again()
+    shop.sign()
+    recovery.finish().install(new).verify().thaw()
+    assert (shop.place.public / path).read_bytes() == wheel

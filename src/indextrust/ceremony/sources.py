@@ -5,6 +5,9 @@ What lies in these places is believed by its hash alone.
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,8 +18,10 @@ from indextrust.incidents import Fingerprint
 from indextrust.installed import describe_wheel
 from indextrust.names import hash_prefixed
 from indextrust.repository.checkpoint import read_checkpoint
-from indextrust.repository.disk import open_regular
+from indextrust.repository.disk import copy_bytes, fresh_file, open_regular, storing
 from indextrust.repository.emergency import Wanted
+from indextrust.repository.inspect import MAX_SIZE
+from indextrust.repository.objects import ObjectStore
 
 __all__ = ["Sources"]
 
@@ -53,21 +58,44 @@ class Sources:
                 return found
         return Fingerprint(sha256)
 
-    def check(self, items: Sequence[Item]) -> None:
-        """Refuse a decision that can't be carried out, because nobody has the bytes.
+    def take(self, items: Sequence[Item]) -> None:
+        """Have a private copy of all that is to be listed: what lies in the public folder now,
+        somebody may take away until it is needed.
 
         Raises:
-            CeremonyError: it names the file, and where its bytes would be found.
+            CeremonyError: nobody has the bytes; it names the file, and where they would be found.
+            StoreError: the disk refused.
         """
         for item in items:
             wanted = self.wanted(item) if item.is_file else None
-            if wanted is not None and not any(
-                place.is_file() for place in self.places(item.path, wanted.sha256)
-            ):
+            if wanted is not None and not self._is_taken(item.path, wanted.sha256):
                 raise CeremonyError(
                     f"{item.path} is to be listed with sha256 {wanted.sha256}, and its bytes are "
                     f"nowhere: put them at {self.places(item.path, wanted.sha256)[0]}"
                 )
+
+    def _is_taken(self, path: str, sha256: str) -> bool:
+        """Whether there is a private copy, by now."""
+        scratch = self._folder / "recovery"
+        private, *others = self.places(path, sha256)
+        with contextlib.suppress(IndextrustError), open_regular(private) as file:
+            if hashlib.file_digest(file, "sha256").hexdigest() == sha256:
+                return True
+        for place in others:
+            try:
+                file = open_regular(place)
+            except IndextrustError:
+                continue
+            with file, storing(f"copy {place}"):
+                if os.fstat(file.fileno()).st_size > MAX_SIZE:
+                    continue
+                with fresh_file(scratch, durable=True) as (fresh, copy):
+                    found = copy_bytes(file, copy)
+            if found == sha256:
+                ObjectStore(self._folder / "objects", scratch).keep(fresh, sha256)
+                return True
+            fresh.unlink()
+        return False
 
     def wanted(self, item: Item) -> Wanted | None:
         """What has to be added for this outcome; None if it is there."""
