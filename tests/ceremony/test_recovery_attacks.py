@@ -20,7 +20,8 @@ from indextrust.ceremony.incidents import read_incident
 from indextrust.ceremony.recoverer import Recovery
 from indextrust.errors import CeremonyError
 from indextrust.incidents import MAX_FILES, MAX_LENGTH, Fingerprint, Incident
-from indextrust.repository import Repository
+from indextrust.repository import Repository, audited
+from indextrust.repository.records import key_of
 from tests.ceremony.recovery_room import DEMO, NEW, Shop, open_shop, replaced, rob
 from tests.repository.forger import encoded, listed, put
 
@@ -184,3 +185,21 @@ def test_bytes_that_are_to_be_kept_are_taken_in_when_that_is_decided(shop: Shop,
     shop.sign()
     recovery.finish().install(new).verify().thaw()
     assert (shop.place.public / path).read_bytes() == wheel
+
+
+def test_what_was_altered_is_not_hidden_behind_what_was_added(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A project whose name has a small hash comes before all others, with as many files."""
+    monkeypatch.setattr(audited, "NAMED", 5)
+    first = min((f"evil{n}" for n in range(1000)), key=key_of)
+    assert key_of(first) < min(key_of("demo"), key_of("other"))
+    flood = {f"files/{first}/{first}-{n}.tar.gz": b"evil" for n in range(8)}
+    shop.forger.sign({**flood, f"files/demo/{DEMO}": b"altered"})
+    recovery = shop.start().audit()
+    assert f"files/demo/{DEMO}" in {item.path for item in recovery.items if item.kind == "changed"}
+    assert any("more than can be named" in note for note in recovery.progress.notes)
+    recovery = recovery.decide()
+    (name,) = recovery.progress.records
+    files = read_incident(recovery.folder / f"{name}.json").files
+    assert DEMO in {file.filename for file in files}

@@ -239,6 +239,11 @@ class Recovery:
             )
         items = items_of(found)
         notes = [*found.audited.faults]
+        if unnamed := found.audited.count - len(found.audited.findings):
+            notes.append(
+                f"{unnamed} differences more than can be named: what nobody queued of them is "
+                f"undone, and in no incident record"
+            )
         if found.rebuilt:
             notes.append(
                 "the log was begun anew when the state was rebuilt: what was queued before is not "

@@ -47,7 +47,8 @@ from indextrust.repository.walk import ServedProjects
 __all__ = ["Audited", "Finding", "KnownRoots", "RoleChange", "audit"]
 
 NAMED = 100_000
-"""How many differences are named; the others are counted."""
+"""How many differences are named; the others are counted. As many that are not additions, so that
+nobody hides what he altered behind what he added."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ class Audited:
         log: why nobody can tell of each file who queued it; empty if the log was read.
         counts: how many files were added, changed and removed.
         unqueued: how many of them were queued by nobody; of no meaning without the log.
-        findings: the differences, the first `NAMED` of them.
+        findings: the differences: of additions, and of all others, the first `NAMED`.
         roles: those that were re-signed.
         fault_count: how many parts no client could read.
         faults: the first of them, one sentence each.
@@ -196,6 +197,7 @@ def audit(
         )
     who = _Who(log, RoleFile.of(good.snapshot_version, good.snapshot))
     counts: Counter[str] = Counter()
+    named: Counter[bool] = Counter()
     findings: list[Finding] = []
     with ServedProjects(served, known) as projects:
         for before, there in pairs(good.projects(), iter(projects)):
@@ -204,8 +206,11 @@ def audit(
             if found:
                 counts.update(each.kind for each in found)
                 queued = who.queued(before, found, there)
-                named = zip(found, queued, strict=True)
-                findings += [Finding(*pair) for pair in named][: NAMED - len(findings)]
+                for pair in zip(found, queued, strict=True):
+                    added = pair[0].kind == "added"
+                    if named[added] < NAMED:
+                        findings.append(Finding(*pair))
+                    named[added] += 1
         count = len(faults) + projects.faults.count
         faults += projects.faults.named
     return Audited(
