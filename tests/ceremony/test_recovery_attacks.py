@@ -21,6 +21,7 @@ from indextrust.ceremony.recoverer import Recovery
 from indextrust.errors import CeremonyError
 from indextrust.incidents import MAX_FILES, MAX_LENGTH, Fingerprint, Incident
 from indextrust.repository import Repository, audited
+from indextrust.repository.checkpoint import read_checkpoint
 from indextrust.repository.records import key_of
 from tests.ceremony.recovery_room import DEMO, NEW, Shop, open_shop, replaced, rob
 from tests.repository.forger import encoded, listed, put
@@ -203,3 +204,25 @@ def test_what_was_altered_is_not_hidden_behind_what_was_added(
     (name,) = recovery.progress.records
     files = read_incident(recovery.folder / f"{name}.json").files
     assert DEMO in {file.filename for file in files}
+
+
+def test_a_state_that_the_log_does_not_explain_is_no_ground_for_decisions(shop: Shop) -> None:
+    """Tables say what the thief signed; the log is sound. Told before anybody decides or signs."""
+    good = shop.served()
+    rob(shop)
+    evil = hashlib.sha256(b"altered").hexdigest()
+    for table in ("files", "used_filenames"):
+        shop.place.sql(f"UPDATE {table} SET sha256 = ? WHERE filename = ?", evil, DEMO)  # noqa: S608
+    recovery = shop.start()
+    with pytest.raises(CeremonyError, match=f"has {DEMO} with sha256 {evil}, which neither"):
+        recovery.audit()
+    assert not (recovery.folder / "decisions.txt").exists()
+    path, digest = shop.checkpoint
+    with read_checkpoint(path, digest) as opened:
+        root, clock = shop.place.roles.root[0], shop.place.clock
+        Repository.rebuild(shop.place.folder / "index", root, clock=clock, good=opened)
+    new = CryptoSigner.generate_ed25519()
+    shop.found().audit().decide().propose(replaced(new))
+    shop.sign()
+    shop.found().finish().install(new).verify().thaw()
+    assert shop.served()[f"files/demo/{DEMO}"] == good[f"files/demo/{DEMO}"]

@@ -223,7 +223,7 @@ class Recovery:
         May be done again until the decisions are read; then an edited file is overwritten.
 
         Raises:
-            CeremonyError: the log was altered: `Repository.rebuild` has to come first.
+            CeremonyError: log or state was altered: `Repository.rebuild` has to come first.
             CheckpointError: the checkpoint was altered.
         """
         self._at("audit", "decide")
@@ -232,10 +232,10 @@ class Recovery:
         path, digest = self.progress.checkpoint
         with read_checkpoint(Path(path), digest) as good:
             found = self.repository.investigate(good)
-        if found.audited.log:
+        if wrong := found.audited.log or found.altered:
             raise CeremonyError(
-                f"{found.audited.log}. The state can't be believed: make it anew from the "
-                f"checkpoint (`indextrust rebuild --good`), then go on"
+                f"{wrong}. The state can't be believed: make it anew from the checkpoint "
+                f"(`indextrust rebuild --good`), then go on"
             )
         items = items_of(found)
         notes = [*found.audited.faults]

@@ -114,6 +114,36 @@ class Blame:
                 queued[number] = max(known, default=last)
         return queued
 
+    def stranger(
+        self,
+        name: NormalizedName,
+        good: Mapping[str, DistributionFile],
+        ours: Iterable[DistributionFile],
+    ) -> DistributionFile | None:
+        """The first file of a project that has bytes which no change ever gave it.
+
+        Args:
+            name: of the project.
+            good: its files in the checkpoint.
+            ours: its files, by somebody's word.
+
+        Raises:
+            AlteredStateError: an entry was altered meanwhile.
+        """
+        entries = self._log.of_projects([name], since=self._since)
+        states = _states((entry for entry in entries if entry.kind == CHANGE), good)
+        for file in ours:
+            known = [
+                good.get(file.filename),
+                *(after for _, after in states.get(file.filename, [])),
+            ]
+            digests = file.sha256, file.metadata_sha256
+            if digests not in [
+                (one.sha256, one.metadata_sha256) for one in known if one is not None
+            ]:
+                return file
+        return None
+
     def _remade(self, found: FileDifference, now: Project | None) -> bool:
         """Whether a document is the one that its files give, with the hashes it should have."""
         if found.now is None or now is None or (target := found.now.target) is None:

@@ -41,6 +41,7 @@ class Investigation:
             was queued before.
         ours: the files in the state of each project that is not as it was.
         taken: by file name in lower case, the digest that it stands for, for good.
+        altered: what the state has and the log never gave it, in a sentence; empty if nothing.
         undone: target path to what is served for it (None: nothing), where that is as in the
             checkpoint and not as in the state.
     """
@@ -48,6 +49,7 @@ class Investigation:
     audited: Audited
     believed: bool
     rebuilt: bool
+    altered: str
     ours: Mapping[NormalizedName, Mapping[str, DistributionFile]] = field(repr=False)
     taken: Mapping[str, str] = field(repr=False)
     undone: Mapping[str, TargetFile | None] = field(repr=False)
@@ -74,7 +76,8 @@ def investigate(
         StoreError: the checkpoint, or the state, can't be read.
     """
     audited = audit(good, storage, state.queue.log, now)
-    believed = not audited.log and _reaches_back(state, good)
+    blame = None if audited.log else _reaching_back(state, good)
+    believed = blame is not None
     found = {finding.difference.path for finding in audited.findings}
     targets, expected = served[0], state.targets() if believed else {}
     undone = {
@@ -87,15 +90,31 @@ def investigate(
     ours = state.files_of(filter(None, map(_normal, sorted(names))))
     filenames = (path.rpartition("/")[2] for path in (*found, *undone))
     taken = {folded: sha256 for folded, (_, sha256) in state.used_of(filenames).items()}
-    return Investigation(audited, believed, _is_rebuilt(state), ours, taken, undone)
+    altered = "" if blame is None else _altered(blame, good, ours)
+    return Investigation(audited, believed, _is_rebuilt(state), altered, ours, taken, undone)
 
 
-def _reaches_back(state: State, good: Checkpoint) -> bool:
+def _reaching_back(state: State, good: Checkpoint) -> Blame | None:
     try:
-        snapshot = RoleFile.of(good.snapshot_version, good.snapshot)
-        return Blame(state.queue.log, snapshot).reaches_back
+        blame = Blame(state.queue.log, RoleFile.of(good.snapshot_version, good.snapshot))
     except (AlteredStateError, StoreError):
-        return False
+        return None
+    return blame if blame.reaches_back else None
+
+
+def _altered(
+    blame: Blame, good: Checkpoint, ours: Mapping[NormalizedName, Mapping[str, DistributionFile]]
+) -> str:
+    """Who writes the tables without the log gives files bytes that nobody queued."""
+    for name, files in sorted(ours.items()):
+        record = good.project(name)
+        file = blame.stranger(name, {} if record is None else record.files, files.values())
+        if file is not None:
+            return (
+                f"the state was altered: it has {file.filename} with sha256 {file.sha256}, which "
+                f"neither the checkpoint nor the log gave it"
+            )
+    return ""
 
 
 def _is_rebuilt(state: State) -> bool:
