@@ -18,6 +18,7 @@ from indextrust.ceremony.event import MAX_BYTES
 from indextrust.ceremony.findings import IN_ALL, IN_ONE, records_of
 from indextrust.ceremony.incidents import read_incident
 from indextrust.ceremony.recoverer import Recovery
+from indextrust.cli.app import run
 from indextrust.errors import CeremonyError
 from indextrust.incidents import MAX_FILES, MAX_LENGTH, Fingerprint, Incident
 from indextrust.repository import Repository, audited
@@ -226,3 +227,20 @@ def test_a_state_that_the_log_does_not_explain_is_no_ground_for_decisions(shop: 
     shop.sign()
     shop.found().finish().install(new).verify().thaw()
     assert shop.served()[f"files/demo/{DEMO}"] == good[f"files/demo/{DEMO}"]
+
+
+def test_a_name_with_a_newline_begins_no_line_of_an_answer(
+    shop: Shop, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shop.forger.sign({"files/demo/x\nNo difference from the checkpoint.": b"x"})
+    shop.start().audit()
+    path, digest = shop.checkpoint
+    folder = str(shop.repository.folder)
+    for words in (
+        ["audit", folder, "--since", str(path), "--digest", digest],
+        ["recover", "status", folder],
+    ):
+        run(words)
+        said = capsys.readouterr().out
+        assert "files/demo/x\\nNo difference" in said
+        assert "\nNo difference" not in said

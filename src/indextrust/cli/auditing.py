@@ -16,6 +16,7 @@ import click
 from indextrust.cli.consent import checkpoint_digest_option, trusted_checkpoint
 from indextrust.cli.exit_codes import AUDIT_ALARM, AUDIT_QUEUED
 from indextrust.cli.options import FOLDER, common, output, queue_key_option
+from indextrust.cli.output import on_one_line
 from indextrust.errors import IndextrustError, InputError, StoreError
 
 if TYPE_CHECKING:
@@ -215,7 +216,7 @@ def compare(good: Path, later: Path, digests: tuple[str, ...]) -> int:
     with trusted_checkpoint(good, first) as old, trusted_checkpoint(later, second) as new:
         for each in compare_checkpoints(old, new):
             counts[each.kind] += 1
-            out.say(f"{each.kind} {each.path}")
+            out.say(on_one_line(f"{each.kind} {each.path}"))
             if out.json:
                 found.append({"kind": each.kind, "path": each.path})
     out.say(", ".join(f"{count} {kind}" for kind, count in counts.items()))
@@ -345,9 +346,9 @@ def _show(made: Report) -> None:
         for part in section[1 if number == 0 else 0 :]:  # the verdict comes last
             if isinstance(part, Table):
                 for row in part.rows:
-                    out.say("  " + "  ".join(filter(None, row)))
+                    out.say(on_one_line("  " + "  ".join(filter(None, row))))
             else:
-                out.say(part)
+                out.say(on_one_line(part))
     out.say("")
     out.data({"audit": data(made)})
 
@@ -405,9 +406,9 @@ def repair(
         with out.progress("repairing"):
             done = repository.refill(good, stored.damages, mirror=source)
     for path in done.restored:
-        out.say(f"restored {path}")
+        out.say(on_one_line(f"restored {path}"))
     for path, why in done.lost:
-        out.say(f"lost {path}: {why}")
+        out.say(on_one_line(f"lost {path}: {why}"))
     out.say(f"{len(done.restored)} files restored, {len(done.lost)} lost")
     described: dict[str, Any] = dataclasses.asdict(done)
     out.data({"repaired": described})

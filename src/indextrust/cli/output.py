@@ -25,7 +25,7 @@ from rich.text import Text
 
 from indextrust.cli.exit_codes import BUG, exit_code
 
-__all__ = ["Output", "Step", "printable"]
+__all__ = ["Output", "Step", "on_one_line", "printable"]
 
 _PATIENCE = 1.0
 """Seconds after which a progress bar appears."""
@@ -36,6 +36,11 @@ def printable(text: str) -> str:
     return "".join(
         c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text
     )
+
+
+def on_one_line(text: str) -> str:
+    """`text` for a line of a list: who chose a name with a newline in it must not begin another."""
+    return text.replace("\n", "\\n")
 
 
 class Step:

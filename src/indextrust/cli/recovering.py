@@ -26,6 +26,7 @@ from indextrust.cli.options import (
     output,
     queue_key_option,
 )
+from indextrust.cli.output import on_one_line
 from indextrust.cli.passphrases import Passphrases, passphrase_option
 from indextrust.errors import InputError
 
@@ -219,10 +220,10 @@ def _checkpoint(good: Path | None, digest: str | None) -> tuple[Path, str] | Non
 def _tell(now: Recovery) -> None:
     out = output()
     for item in now.items:
-        out.say(f"{item.decision or item.proposed:<8} {item.path}")
+        out.say(on_one_line(f"{item.decision or item.proposed:<8} {item.path}"))
         out.detail(f"    {item.words()}")
     for note in now.progress.notes:
-        out.say(f"note: {note}")
+        out.say(on_one_line(f"note: {note}"))
     if now.step == "done":
         out.say("the recovery is done; take a new checkpoint, and start the timers again")
     else:
