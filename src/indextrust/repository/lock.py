@@ -17,22 +17,23 @@ TIMEOUT = 60.0
 
 
 @contextlib.contextmanager
-def locked(path: Path, timeout: float = TIMEOUT) -> Iterator[None]:
+def locked(path: Path, timeout: float | None = None) -> Iterator[None]:
     """Hold the lock file `path`; the system releases it when the process ends, however it ends.
 
     Args:
         path: of the lock file.
-        timeout: seconds to wait for another operation.
+        timeout: seconds to wait for another operation; None for `TIMEOUT`.
 
     Raises:
         ConflictError: another operation held it all the time.
         StoreError: it can't be written.
     """
-    lock = FileLock(path, timeout=timeout)
+    seconds = TIMEOUT if timeout is None else timeout
+    lock = FileLock(path, timeout=seconds)
     try:
         lock.acquire()
     except Timeout:
-        raise ConflictError(f"{path}: another operation held it for {timeout:.0f} s") from None
+        raise ConflictError(f"{path}: another operation held it for {seconds:.0f} s") from None
     except OSError as error:
         raise StoreError(f"can't write {path}: {error.strerror}") from error
     try:

@@ -24,7 +24,7 @@ from indextrust.repository import usage
 from indextrust.repository.disk import sweep
 from indextrust.repository.freeze import Freeze
 from indextrust.repository.gate import Gate
-from indextrust.repository.lock import TIMEOUT, locked
+from indextrust.repository.lock import locked
 from indextrust.repository.objects import ObjectStore
 from indextrust.repository.offline import (
     Offline,
@@ -117,8 +117,8 @@ class Opened:
         return SignedRoles(tuple(roots), signed, self._objects.read(bins), incidents)
 
     @contextlib.contextmanager
-    def _locked(self, timeout: float = TIMEOUT) -> Iterator[None]:
-        with locked(self.folder / LOCK, timeout):
+    def _locked(self) -> Iterator[None]:
+        with locked(self.folder / LOCK):
             sweep(self.folder / INCOMING)
             self._storage.abandon()
             try:
