@@ -22,12 +22,15 @@ DECEIVING = {
     "variation selector": "Ann\ufe0f",
     "supplementary selector": "Ann\U000e0100",
     "khmer inherent vowel": "Ann\u17b4",
-    "another key": "Ann (key 1c4e1234), ed25519, read aloud 1111 2222 3333 4444",
     "marks over the lines above": "A" + "\u0301" * 40,
 }
 
 
-@pytest.mark.parametrize("name", DECEIVING.values(), ids=DECEIVING)
+BESIDE = {"another key": "Ann (key 1c4e1234), ed25519, read aloud 1111 2222 3333 4444"}
+"""What stands beside a name, as if it were said of it."""
+
+
+@pytest.mark.parametrize("name", (DECEIVING | BESIDE).values(), ids=DECEIVING | BESIDE)
 def test_nobody_is_a_keyholder_under_such_a_name(name: str) -> None:
     with pytest.raises(InputError, match="printable"):
         person(name)

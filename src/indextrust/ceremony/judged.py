@@ -15,7 +15,7 @@ from indextrust.ceremony.check import OfflineRoles
 from indextrust.ceremony.event import Event
 from indextrust.ceremony.keyholders import KEYHOLDER_FIELD, SERIAL_FIELD
 from indextrust.names import ROOT
-from indextrust.repository.public_keys import reads_plainly
+from indextrust.repository.public_keys import names_plainly
 
 __all__ = ["KINDS", "Group", "Judged", "kinds_of", "whose"]
 
@@ -125,7 +125,7 @@ def _printable(text: object) -> str:
     """A name from a root that somebody else may have made, without what a terminal obeys."""
     if not isinstance(text, str):
         return ""
-    return text if reads_plainly(text) and len(text) <= _MAX_NAME else ascii(text)[:_MAX_NAME]
+    return text if names_plainly(text) and len(text) <= _MAX_NAME else ascii(text)[:_MAX_NAME]
 
 
 def kinds_of(old: OfflineRoles | None, new: OfflineRoles) -> tuple[str, ...]:

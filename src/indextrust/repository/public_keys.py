@@ -51,6 +51,7 @@ __all__ = [
     "is_rehearsal",
     "keyholder_of",
     "load_public",
+    "names_plainly",
     "public_pem",
     "read_public",
     "reads_plainly",
@@ -143,7 +144,7 @@ def check_holder(owner: str | None, serial: str | None, role: str) -> None:
         ("serial number", serial, _SERIAL_LENGTH),
     ):
         if text is not None and not (
-            0 < len(text) <= limit and reads_plainly(text) and text == text.strip()
+            0 < len(text) <= limit and names_plainly(text) and text == text.strip()
         ):
             raise InputError(
                 f"expected a {what} of 1 to {limit} printable characters and no brackets, "
@@ -163,14 +164,18 @@ _MARKS = 3  # more of them on one letter are drawn over other lines
 
 
 def reads_plainly(text: str) -> bool:
-    """Whether a person who sees this on a screen sees all of it, and nothing else.
+    """Whether a person who sees this on a screen sees all of it, and nothing else."""
+    marks = "".join("m" if unicodedata.combining(c) else " " for c in text)
+    return text.isprintable() and not _UNSEEN.search(text) and "m" * (_MARKS + 1) not in marks
+
+
+def names_plainly(text: str) -> bool:
+    """Whether a name or serial number reads as that.
 
     Brackets are for what stands beside a name: ``Ann (key 1c4e1234)`` is no name, but what would be
     read as another key than hers.
     """
-    marks = "".join("m" if unicodedata.combining(c) else " " for c in text)
-    seen = text.isprintable() and not _UNSEEN.search(text) and "m" * (_MARKS + 1) not in marks
-    return seen and not {*"()"} & {*text}
+    return reads_plainly(text) and "(" not in text and ")" not in text
 
 
 def encode(keyholder: Keyholder) -> bytes:
