@@ -69,9 +69,8 @@ class IncidentRecords:
             try:
                 data = self._tuf.read(entry, max_length=MAX_LENGTH)
             except UnreachableError as error:
-                raise UnreachableError(
-                    f"{entry.path}: an incident record is missing: {error}"
-                ) from (error)
+                missing = f"{entry.path}: an incident record is missing: {error}"
+                raise UnreachableError(missing) from error
             self._store.keep_target(sha256, data)
         return parse(data, path=entry.path)
 

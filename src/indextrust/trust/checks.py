@@ -181,11 +181,8 @@ def in_its_bin(targets: Targets, role: str, parent: Targets) -> None:
         return
     listed = frozenset(prefixes)  # there may be as many as targets: never each with each
     lengths = sorted({len(prefix) for prefix in prefixes if len(prefix) <= 64})
-    first = lengths[0] if lengths else 0
     for path in targets.targets:
         digest = hashlib.sha256(path.encode("utf-8")).hexdigest()
-        if digest[:first] in listed:
-            continue  # all prefixes are of one length, but for somebody's who meant it
         if not any(digest[:length] in listed for length in lengths):
             raise MalformedError(
                 "a target of another bin",
