@@ -8,15 +8,13 @@ as it was before.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from datetime import datetime
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from indextrust.cli.genesis import ONLINE, init, key_path
+from indextrust.cli.genesis import init
 from indextrust.cli.importing import import_command
 from indextrust.cli.options import (
     FOLDER,
@@ -28,20 +26,13 @@ from indextrust.cli.options import (
     output,
     queue_key_option,
 )
-from indextrust.cli.passphrases import Passphrases, passphrase_option
+from indextrust.cli.signing import Signing, signing
 from indextrust.names import project_of_filename
 
 if TYPE_CHECKING:
-    from indextrust.repository import LogEntry, Published, Repository
+    from indextrust.repository import LogEntry, Published
 
-__all__ = ["COMMANDS", "online_uri", "report", "signer_option"]
-
-signer_option = click.option(
-    "--signer",
-    metavar="URI",
-    help="Where the online key is: file2:PATH, hsm:…, or a service that securesystemslib "
-    "reaches.  [default: online.pem in the folder of the key files]",
-)
+__all__ = ["COMMANDS", "report"]
 
 
 @click.command()
@@ -110,27 +101,11 @@ def yank(
 
 @click.command()
 @click.argument("folder", type=FOLDER)
-@keys_option
-@signer_option
-@passphrase_option
-@by_option
-@queue_key_option
-@online_log_option
+@signing
 @common
-def publish(
-    folder: Path,
-    keys: Path | None,
-    signer: str | None,
-    passphrases: Passphrases,
-    queue_key: Path | None,
-    online_log: Path | None,
-    by: str | None,
-) -> None:
+def publish(desk: Signing) -> None:
     """Sign and publish what is queued."""
-    from indextrust.repository import Repository
-
-    opened = partial(Repository.open, folder, queue_key=queue_key, by=by, online_log=online_log)
-    repository = _open_to_sign(opened, online_uri(folder, keys, signer), passphrases)
+    repository = desk.opened_to_sign()
     with output().progress("publishing"):
         published = repository.publish()
     report(published)
@@ -138,27 +113,11 @@ def publish(
 
 @click.command()
 @click.argument("folder", type=FOLDER)
-@keys_option
-@signer_option
-@passphrase_option
-@by_option
-@queue_key_option
-@online_log_option
+@signing
 @common
-def renew(
-    folder: Path,
-    keys: Path | None,
-    signer: str | None,
-    passphrases: Passphrases,
-    queue_key: Path | None,
-    online_log: Path | None,
-    by: str | None,
-) -> None:
+def renew(desk: Signing) -> None:
     """Sign again what expires soon. To be run every few hours, by a timer."""
-    from indextrust.repository import Repository
-
-    opened = partial(Repository.open, folder, queue_key=queue_key, by=by, online_log=online_log)
-    repository = _open_to_sign(opened, online_uri(folder, keys, signer), passphrases)
+    repository = desk.opened_to_sign()
     with output().progress("renewing"):
         published = repository.renew()
     if published is None:
@@ -177,32 +136,15 @@ def renew(
     metavar="VERSION",
     help="Go on above this version too: the highest that a mirror or a client has seen.",
 )
-@keys_option
-@signer_option
-@passphrase_option
-@by_option
-@queue_key_option
-@online_log_option
+@signing
 @common
-def restore(
-    folder: Path,
-    above: int,
-    keys: Path | None,
-    signer: str | None,
-    passphrases: Passphrases,
-    queue_key: Path | None,
-    online_log: Path | None,
-    by: str | None,
-) -> None:
+def restore(desk: Signing, above: int) -> None:
     """Bring the public folder back to the state, and sign everything anew. Reads all of it.
 
     For a folder that somebody tampered with, and, with --above, for a server that was put back
     from a backup. If the online key was stolen: `recover`.
     """
-    from indextrust.repository import Repository
-
-    opened = partial(Repository.open, folder, queue_key=queue_key, by=by, online_log=online_log)
-    repository = _open_to_sign(opened, online_uri(folder, keys, signer), passphrases)
+    repository = desk.opened_to_sign()
     with output().progress("restoring"):
         published = repository.restore(above=above)
     report(published)
@@ -293,25 +235,6 @@ COMMANDS: tuple[click.Command, ...] = (
     status,
     log,
 )
-
-
-def online_uri(folder: Path, keys: Path | None, signer: str | None) -> str:
-    """Where the online key is: as given, or the key file in its folder."""
-    return signer or f"file2:{key_path(keys_folder(folder, keys), ONLINE)}"
-
-
-def _open_to_sign(
-    opened: Callable[..., Repository], uri: str, passphrases: Passphrases
-) -> Repository:
-    """The repository with its online key; the passphrase or PIN is asked for last."""
-    from indextrust.ceremony import read_roles
-    from indextrust.ceremony.keyholders import open_signer
-
-    passphrases.only_for([ONLINE])
-    # First: a folder that is no repository needs no passphrase.
-    (key,) = read_roles(opened().signed_roles()).online_keys
-    signer = passphrases.attempt(ONLINE, lambda prompt: open_signer(uri, key, prompt))
-    return opened(online=signer)
 
 
 def report(published: Published) -> None:

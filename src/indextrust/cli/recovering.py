@@ -14,25 +14,20 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from indextrust.cli.consent import checkpoint_digest_option, trusted_checkpoint
-from indextrust.cli.genesis import ONLINE
-from indextrust.cli.operating import online_uri, report, signer_option
+from indextrust.cli.operating import report
 from indextrust.cli.options import (
     FOLDER,
     by_option,
     common,
     good_option,
-    keys_option,
-    online_log_option,
     output,
     queue_key_option,
 )
 from indextrust.cli.output import on_one_line
-from indextrust.cli.passphrases import Passphrases, passphrase_option
+from indextrust.cli.signing import Signing, signing
 from indextrust.errors import InputError
 
 if TYPE_CHECKING:
-    from securesystemslib.signer import Signer
-
     from indextrust.ceremony.recoverer import Recovery
     from indextrust.ceremony.recovery import RecoveryPlan
 
@@ -147,35 +142,22 @@ def status(folder: Path, queue_key: Path | None) -> None:
 @click.option("--threshold", type=int, metavar="N", help="For step propose: another threshold.")
 @click.option("--record", metavar="ID", help="For step decide: id of the incident record.")
 @click.option("--reason", metavar="TEXT", help="For step thaw: why it is over.")
-@keys_option
-@signer_option
-@passphrase_option
-@by_option
-@queue_key_option
-@online_log_option
+@signing
 @common
 def next_(
-    folder: Path,
+    desk: Signing,
     online: Path | None,
     add: tuple[Path, ...],
     threshold: int | None,
     record: str | None,
     reason: str | None,
-    keys: Path | None,
-    signer: str | None,
-    passphrases: Passphrases,
-    by: str | None,
-    queue_key: Path | None,
-    online_log: Path | None,
 ) -> None:
     """Do the next step of the recovery. What was cut short is done again."""
     from indextrust.ceremony.keyholders import read_public
     from indextrust.ceremony.proposal import Change
     from indextrust.ceremony.recoverer import Recovery
-    from indextrust.repository import Repository
 
-    repository = Repository.open(folder, queue_key=queue_key, by=by, online_log=online_log)
-    now = Recovery.found(repository)
+    now = Recovery.found(desk.opened())
     change = partial(
         Change,
         add=[read_public(path) for path in add],
@@ -185,9 +167,9 @@ def next_(
     steps: dict[str, Callable[[], Recovery]] = {
         "audit": now.audit,
         "decide": lambda: now.decide(record=record),
-        "propose": lambda: now.propose(change(), by=by),
+        "propose": lambda: now.propose(change(), by=desk.by),
         "sign": now.finish,
-        "install": lambda: now.install(_signer(now, online_uri(folder, keys, signer), passphrases)),
+        "install": lambda: now.install(desk.online(now.online_key)),
         "verify": now.verify,
         "thaw": lambda: now.thaw(reason),
     }
@@ -199,14 +181,6 @@ def next_(
         report(after.published)
     output().say(f"{now.step}: done")
     _tell(after)
-
-
-def _signer(now: Recovery, uri: str, passphrases: Passphrases) -> Signer:
-    """The online key that the finished event brings."""
-    from indextrust.ceremony.keyholders import open_signer
-
-    passphrases.only_for([ONLINE])
-    return passphrases.attempt(ONLINE, lambda prompt: open_signer(uri, now.online_key, prompt))
 
 
 def _checkpoint(good: Path | None, digest: str | None) -> tuple[Path, str] | None:
