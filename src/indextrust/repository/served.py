@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from indextrust.distribution import SHA256_HEX, SHA512_HEX
 from indextrust.names import (
+    BINS,
     SNAPSHOT,
     TIMESTAMP,
     BinScheme,
@@ -114,13 +116,17 @@ def highest_versions(storage: FolderStorage) -> dict[str, int]:
 
 
 def targets_served(
-    storage: FolderStorage, scheme: BinScheme, layout: Layout
+    storage: FolderStorage,
+    scheme: BinScheme,
+    layout: Layout,
+    before: Mapping[int, BinScheme] | None = None,
 ) -> tuple[dict[str, TargetFile], tuple[str, ...]]:
     """The targets that a client would find, walking timestamp, snapshot and bins.
 
     Args:
         storage: the public folder.
         scheme: the bins; an entry in another bin than its path falls into is no target.
+        before: the bins under other versions of the bins role, which may be served yet.
         layout: what targets hands to the bins; an entry of another path is no target either.
 
     Returns:
@@ -134,6 +140,7 @@ def targets_served(
     if not snapshot:
         return {}, ("the served timestamp leads to no readable snapshot",)
     listed = _meta(snapshot)
+    scheme = (before or {}).get(listed.get(BINS, 0), scheme)
     for name in scheme.names():
         filename = metadata_filename(name, listed.get(name, 0))
         entries = (_signed(storage, filename) or {}).get("targets")
