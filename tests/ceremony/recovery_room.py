@@ -16,6 +16,7 @@ from indextrust.ceremony.gather import add_signature
 from indextrust.ceremony.judge import judge
 from indextrust.ceremony.proposal import Change
 from indextrust.ceremony.recoverer import Recovery
+from indextrust.names import Layout
 from indextrust.repository import Repository
 from indextrust.repository.checkpoint_make import make_checkpoint
 from indextrust.repository.public_keys import keyholder_of
@@ -97,10 +98,11 @@ def replaced(new: CryptoSigner, **more: Any) -> Change:
     return Change(online=keyholder_of(new.public_key, None, None, "online"), **more)
 
 
-def open_shop(folder: Path) -> Shop:
+def open_shop(folder: Path, *, bins: int = 4, layout: Layout = "pep458") -> Shop:
     """Three files when the checkpoint was made, and one since."""
     folder.mkdir()
-    place = Place(folder, Clock(datetime.now(UTC).replace(microsecond=0)))
+    clock = Clock(datetime.now(UTC).replace(microsecond=0))
+    place = Place(folder, clock, bins=bins, layout=layout)
     place.publish(*(place.wheel("demo", v) for v in ("1.0", "2.0")), place.wheel("other", "1.0"))
     path = folder / "good.checkpoint"
     storage = FolderStorage(place.public, folder / "nowhere", folder / "nowhere")

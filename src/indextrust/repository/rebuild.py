@@ -22,8 +22,9 @@ is killed in between rebuilds again.
 With a checkpoint, where a thief of the online key may have signed: the rows are those that the
 checkpoint has, as if the state came from a backup of that day; only roots, targets, bins and the
 numbers to go on above are read from what is served. `recover` goes on from there; `publish`
-refuses, because the served timestamp is another one. Bins that a re-binning left are not taken
-along: the online key has to be replaced.
+refuses, because the served timestamp is another one. Where the checkpoint has other bins than are
+served, the state is that of a re-binning which was cut short, and `recover` ends it. Bins that a
+re-binning left are not taken along: the online key has to be replaced.
 
 What it can't know: whether somebody put an older set back, or signed one with a stolen key.
 Compare with a checkpoint (`Repository.audit_since`) before the next publication.
@@ -40,6 +41,7 @@ import re
 import secrets
 import shutil
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
@@ -54,6 +56,7 @@ from indextrust.names import (
     SNAPSHOT,
     TARGETS,
     TIMESTAMP,
+    BinScheme,
     NormalizedName,
     check_filename,
     document_path,
@@ -74,6 +77,7 @@ from indextrust.repository.place import names_of
 from indextrust.repository.plan import RoleFile, TargetFile, describe, public_files, utc
 from indextrust.repository.provenance import read_snapshot
 from indextrust.repository.queue import BOTH
+from indextrust.repository.rebin import old_scheme
 from indextrust.repository.results import Rebuilt
 from indextrust.repository.schema import Database
 from indextrust.repository.seal import HEAD, Seal, make_key
@@ -223,13 +227,13 @@ class _Rebuild:
         with storing(f"write {self._own}"):
             (self._own / "scratch").mkdir(parents=True)
         seal = Seal(self._key, self._own, self._own / "scratch")
-        path, offline, now = self._own / self._old.name, self._served.offline, utc(self._now)
+        path, offline, now = self._own / self._old.name, self._then(), utc(self._now)
         state = State.create(path, self._own / "scratch", offline, seal, self._who, now)
         database = Database(path)
         if self._good is None:
             signed = self._store_served(database, seal)
         else:
-            signed = self._store_good(database, self._good)
+            signed = self._store_good(database, self._good, offline.scheme)
         with database.begin() as db:
             taken_over = self._take_over(db)
             self._compare(db)
@@ -245,9 +249,12 @@ class _Rebuild:
             hashes=lists_hashes(offline.scheme),
         ).digest(offline.scheme.names())
         state.finish(publication, signed, (), offline.scheme.bin_of, now, listed)
+        if offline.scheme != self._served.offline.scheme:  # as if the re-binning was cut short
+            self._objects.keep_bytes(offline.roles[BINS].data)
+            state.rebin(offline, self._served.offline, now)
         self._number(database, state)
         counts = state.counts()
-        self._objects.keep_offline(offline)
+        self._objects.keep_offline(self._served.offline)
         return Rebuilt(
             *(versions[SNAPSHOT], versions[TIMESTAMP], counts.projects, counts.files),
             lost_changes=lost,
@@ -299,9 +306,19 @@ class _Rebuild:
         bulk.insert(db, schema.files, elsewhere)
         bulk.use(db, files)
 
-    def _store_good(self, database: Database, good: Checkpoint) -> dict[str, tuple[RoleFile, str]]:
+    def _then(self) -> Offline:
+        """The offline roles that are served, with the checkpoint's bins if those are others."""
+        offline = self._served.offline
+        if self._good is None or (scheme := old_scheme(self._good.roles.bins)) == offline.scheme:
+            return offline
+        bins = replace(offline.roles[BINS], data=self._good.roles.bins)
+        return replace(offline, roles={**offline.roles, BINS: bins}, scheme=scheme)
+
+    def _store_good(
+        self, database: Database, good: Checkpoint, scheme: BinScheme
+    ) -> dict[str, tuple[RoleFile, str]]:
         """Rows of what the checkpoint has; the roles that it has, to be signed anew."""
-        scheme, records = self._served.offline.scheme, good.projects()
+        records = good.projects()
         while some := list(islice(records, _PAGE)):
             targets = [pair for record in some for pair in record.targets.items()]
             files = [file for record in some for file in record.files.values()]
@@ -322,11 +339,7 @@ class _Rebuild:
             with database.begin() as db:
                 entries = bulk.entries_of(db, piece, both=both)
             for name in piece:
-                there = listed.get(name)
-                if there is None:
-                    raise RepositoryError(
-                        f"the checkpoint has no {name}: it is of before the bins were others"
-                    )
+                there = listed[name]
                 digest = describe(entries[name]).sha256
                 file = RoleFile(there.version, there.length or 0, there.sha256 or "", digest)
                 found[name] = file
