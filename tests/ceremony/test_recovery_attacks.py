@@ -24,7 +24,7 @@ from indextrust.incidents import MAX_FILES, MAX_LENGTH, Fingerprint, Incident
 from indextrust.repository import Repository, audited
 from indextrust.repository.checkpoint import read_checkpoint
 from indextrust.repository.records import key_of
-from tests.ceremony.recovery_room import DEMO, NEW, Shop, open_shop, replaced, rob
+from tests.ceremony.recovery_room import DEMO, LATER, NEW, Shop, open_shop, replaced, rob
 from tests.repository.forger import encoded, listed, put
 
 
@@ -227,6 +227,51 @@ def test_a_state_that_the_log_does_not_explain_is_no_ground_for_decisions(shop: 
     shop.sign()
     shop.found().finish().install(new).verify().thaw()
     assert shop.served()[f"files/demo/{DEMO}"] == good[f"files/demo/{DEMO}"]
+
+
+@pytest.mark.parametrize(
+    ("lie", "said"),
+    [
+        ("UPDATE files SET sha512 = 'f' || substr(sha512, 2) WHERE filename = ?", "says something"),
+        ("UPDATE files SET yanked = '' WHERE filename = ?", "says something else"),
+        ("UPDATE files SET size = 'x' WHERE filename = ?", ""),
+        ("UPDATE files SET sha512 = 'none' WHERE filename = ?", "lower-case hex sha512"),
+        ("DELETE FROM files WHERE filename = ?", f"lacks {DEMO}"),
+    ],
+)
+def test_nor_is_one_that_is_altered_in_anything_else(shop: Shop, lie: str, said: str) -> None:
+    """Else install refuses it when the keyholders have signed."""
+    shop.place.repository.rehash()
+    shop.place.repository.publish()
+    rob(shop)
+    shop.start().audit()
+    shop.place.sql(lie, DEMO)
+    with pytest.raises(CeremonyError, match=f"state was altered: .*{said}"):
+        shop.found().audit()
+
+
+def test_what_was_decided_is_not_lost_with_the_state(shop: Shop) -> None:
+    """It is lost when all have signed. What came since the checkpoint is asked about again."""
+    rob(shop)
+    new = CryptoSigner.generate_ed25519()
+    recovery = shop.start().audit().decide().propose(replaced(new))
+    shop.sign()
+    recovery = recovery.finish()
+    (shop.repository.folder / "state.sqlite").write_bytes(b"gone")
+    with read_checkpoint(*shop.checkpoint) as good:
+        root, clock = shop.place.roles.root[0], shop.place.clock
+        Repository.rebuild(shop.place.folder / "index", root, clock=clock, good=good)
+    with pytest.raises(CeremonyError, match="made anew since the audit"):
+        shop.found().install(new)
+    recovery = shop.found().audit()
+    text = (recovery.folder / "decisions.txt").read_text()
+    assert f"remove   files/demo/{LATER}\n" in text
+    (recovery.folder / "decisions.txt").write_text(
+        text.replace(f"remove   files/demo/{LATER}", f"keep     files/demo/{LATER}")
+    )
+    recovery = recovery.decide().propose(replaced(new)).finish()
+    assert recovery.install(new).verify().thaw().step == "done"
+    assert {f"files/demo/{DEMO}", f"files/demo/{LATER}"} <= shop.served().keys()
 
 
 def test_a_name_with_a_newline_begins_no_line_of_an_answer(

@@ -254,7 +254,8 @@ class Recovery:
                 "the log does not reach back to the checkpoint: what was queued since is not known"
             )
         replace_file(self.folder / DECISIONS, write_decisions(items).encode("utf-8"))
-        return self._with("decide", items=tuple(to_trees(items)), notes=tuple(notes))
+        log = self._log()
+        return self._with("decide", items=tuple(to_trees(items)), notes=tuple(notes), log=log)
 
     def decide(self, *, record: str | None = None) -> Recovery:
         """Read the decisions, and write the incident records that follow from them.
@@ -263,10 +264,12 @@ class Recovery:
             record: id of the first record; None for one that is made of the date.
 
         Raises:
-            CeremonyError: the file of decisions is not complete; it names the line.
+            CeremonyError: the file of decisions is not complete; it names the line. Or the state
+                was made anew since the audit, which has to come again.
             InputError: no such id.
         """
         self._at("decide")
+        self._check_log()
         data = read_bounded(self.folder / DECISIONS, _MAX_DECISIONS)
         if data is None:
             raise StoreError(f"can't read {self.folder / DECISIONS}")
@@ -311,9 +314,10 @@ class Recovery:
 
         Raises:
             CeremonyError: the proposal would leave a stolen key trusted, or is none that
-                keyholders may sign.
+                keyholders may sign; or as `decide`.
         """
         self._at("propose", "sign")
+        self._check_log()
         if not self.event.exists():
             plan, current = self.plan, self._before()
             stolen = {one.key.keyid for one in plan.stolen if "root" in one.roles}
@@ -357,11 +361,12 @@ class Recovery:
             online: signer of the online key that is in force from now on.
 
         Raises:
-            CeremonyError: what was finished would leave a stolen key trusted.
+            CeremonyError: what was finished would leave a stolen key trusted; or as `decide`.
             FrozenError: somebody froze the repository again since the recovery began.
             RepositoryError, SigningError, StoreError: as `Repository.recover`.
         """
         self._at("install")
+        self._check_log()
         roles, before = self._finished(), self._before()
         chain = replace(roles, root=(*before.root, *roles.root))
         check_cured(read_roles(before), read_roles(chain), self.plan)
@@ -419,6 +424,20 @@ class Recovery:
         if self.progress.step not in steps:
             raise CeremonyError(
                 f"the next step of this recovery is {self.progress.step!r}, not {steps[0]!r}"
+            )
+
+    def _log(self) -> str:
+        """By what the log is recognised: its first entry has a number that nobody can guess."""
+        return next(entry.mac for entry in self.repository.transaction_log.chain(0))
+
+    def _check_log(self) -> None:
+        """Refuse decisions on another state than there is. Raises CeremonyError."""
+        if self.progress.log and self.progress.log != self._log():
+            self._with("audit")
+            raise CeremonyError(
+                "the state was made anew since the audit, so it has nothing of what came after the "
+                "checkpoint: `recover next` audits again. An event that was signed stays good if "
+                "the incident record follows from the new decisions too"
             )
 
     def _with(self, step: str, **changed: object) -> Recovery:

@@ -43,6 +43,7 @@ class Progress:
         items: what the audit found, then with decisions (`decisions.to_trees`).
         records: ids of the incident records.
         notes: what people should know, one sentence each.
+        log: by what the log is recognised that the audit read; empty before it.
     """
 
     compromised: tuple[str, ...]
@@ -56,6 +57,7 @@ class Progress:
     items: tuple[Mapping[str, Any], ...] = ()
     records: tuple[str, ...] = ()
     notes: tuple[str, ...] = field(default=())
+    log: str = ""
 
 
 def read_progress(folder: Path) -> Progress | None:

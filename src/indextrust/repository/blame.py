@@ -17,6 +17,7 @@ checkpoint makes no difference to that: `Repository.audit` compares with the sta
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import NamedTuple
 
 from indextrust.distribution import DistributionFile
@@ -65,12 +66,13 @@ class Blame:
         self._log = log
         self.published: dict[str, RoleFile] = {}
         self.reaches_back = False
-        self._since, self._both = 0, False
+        self._since, self._done, self._both = 0, 0, False
         for end in log.ends():
             fields = end.fields()
             for name in (SNAPSHOT, TIMESTAMP):
                 if (file := fields[name]) is not None:
                     self.published[name] = RoleFile(file["version"], file["length"], file["sha256"])
+            self._done = fields["upto"]
             if self.published.get(SNAPSHOT) == snapshot:
                 self._since, self.reaches_back = fields["upto"], True
             self._both = self._both or fields.get("hashes") == "both"
@@ -114,35 +116,39 @@ class Blame:
                 queued[number] = max(known, default=last)
         return queued
 
-    def stranger(
+    def altered(
         self,
         name: NormalizedName,
         good: Mapping[str, DistributionFile],
-        ours: Iterable[DistributionFile],
-    ) -> DistributionFile | None:
-        """The first file of a project that has bytes which no change ever gave it.
+        ours: Mapping[str, DistributionFile],
+    ) -> str:
+        """What somebody says of the published files of a project, and the log does not give it.
 
         Args:
             name: of the project.
             good: its files in the checkpoint.
             ours: its files, by somebody's word.
 
+        Returns:
+            What he says of the first file that is not as it should be; empty if all are.
+
         Raises:
             AlteredStateError: an entry was altered meanwhile.
         """
         entries = self._log.of_projects([name], since=self._since)
-        states = _states((entry for entry in entries if entry.kind == CHANGE), good)
-        for file in ours:
-            known = [
-                good.get(file.filename),
-                *(after for _, after in states.get(file.filename, [])),
-            ]
-            digests = file.sha256, file.metadata_sha256
-            if digests not in [
-                (one.sha256, one.metadata_sha256) for one in known if one is not None
-            ]:
-                return file
-        return None
+        published = (e for e in entries if e.kind == CHANGE and e.number <= self._done)
+        expected: dict[str, DistributionFile | None] = dict(good)
+        for filename, states in _states(published, good).items():
+            expected[filename] = states[-1][1]
+        for filename in sorted(expected.keys() | ours.keys()):
+            file, there = expected.get(filename), ours.get(filename)
+            if there is None and file is not None:
+                return f"it lacks {filename}"
+            if there is not None and (file is None or file.sha256 != there.sha256):
+                return f"it has {filename} with sha256 {there.sha256}"
+            if file and there and replace(file, version=there.version) != there:
+                return f"of {filename} it says something else"
+        return ""
 
     def _remade(self, found: FileDifference, now: Project | None) -> bool:
         """Whether a document is the one that its files give, with the hashes it should have."""

@@ -87,10 +87,14 @@ def investigate(
     }
     names = {finding.difference.project for finding in audited.findings}
     names |= {path.split("/")[1] for path in undone}
-    ours = state.files_of(filter(None, map(_normal, sorted(names))))
+    ours: Mapping[NormalizedName, Mapping[str, DistributionFile]] = {}
+    try:
+        ours = state.files_of(filter(None, map(_normal, sorted(names))))
+        altered = "" if blame is None else _altered(blame, good, ours)
+    except (InputError, TypeError, ValueError) as error:  # a row that no file can have
+        altered = f"the state was altered: {error}"
     filenames = (path.rpartition("/")[2] for path in (*found, *undone))
     taken = {folded: sha256 for folded, (_, sha256) in state.used_of(filenames).items()}
-    altered = "" if blame is None else _altered(blame, good, ours)
     return Investigation(audited, believed, _is_rebuilt(state), altered, ours, taken, undone)
 
 
@@ -105,14 +109,12 @@ def _reaching_back(state: State, good: Checkpoint) -> Blame | None:
 def _altered(
     blame: Blame, good: Checkpoint, ours: Mapping[NormalizedName, Mapping[str, DistributionFile]]
 ) -> str:
-    """Who writes the tables without the log gives files bytes that nobody queued."""
+    """Who writes the tables without the log makes them say what nobody queued."""
     for name, files in sorted(ours.items()):
         record = good.project(name)
-        file = blame.stranger(name, {} if record is None else record.files, files.values())
-        if file is not None:
+        if wrong := blame.altered(name, {} if record is None else record.files, files):
             return (
-                f"the state was altered: it has {file.filename} with sha256 {file.sha256}, which "
-                f"neither the checkpoint nor the log gave it"
+                f"the state was altered: {wrong}, which neither the checkpoint nor the log gave it"
             )
     return ""
 
