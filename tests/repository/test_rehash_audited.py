@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from securesystemslib.signer import CryptoSigner
 
-from indextrust.errors import FrozenError
+from indextrust.errors import FrozenError, StoreError
 from indextrust.names import LAYOUTS, project_name
-from indextrust.repository import Checkpoint, Repository, read_checkpoint
+from indextrust.repository import Checkpoint, Repository, emergency, read_checkpoint
 from indextrust.repository.audited import Audited, Finding
 from indextrust.repository.comparison import compare_checkpoints
 from indextrust.repository.emergency import Wanted
@@ -313,3 +313,23 @@ def test_a_file_restored_from_before_the_transition_is_queued_once(place: Place)
         assert len(list(place.repository.log("demo"))) == count + changes
     assert f"demo: {name}" in both(place)
     assert place.repository.check().clean
+
+
+def test_bytes_that_no_file_can_have_are_not_copied_to_be_hashed(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody put a file without end in the place of a private copy."""
+    name, data = DEMO.rpartition("/")[2], (place.public / DEMO).read_bytes()
+    project, sha256 = project_name("demo"), digests(data)["sha256"]
+    place.repository.remove(project, name)
+    place.repository.publish()
+    private = place.repository.folder / "objects" / sha256[:2] / sha256
+    put(private, data + b"more")
+    monkeypatch.setattr(emergency, "MAX_SIZE", len(data))
+    copied: list[str] = []
+    monkeypatch.setattr(emergency, "copy_bytes", lambda source, _: copied.append(source.name))
+    new = CryptoSigner.generate_ed25519()
+    wanted = Wanted(project, name, sha256, None)
+    with pytest.raises(StoreError, match=f"no bytes with sha256 {sha256}"):
+        place.repository.recover(place.rotation(new), new, None, add=[wanted])
+    assert str(private) not in copied

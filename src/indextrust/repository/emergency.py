@@ -8,6 +8,7 @@ so that clients go from the thief's state to the good one with nothing in betwee
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -23,6 +24,7 @@ from indextrust.repository.changes import Remove, Yank
 from indextrust.repository.checkpoint import Checkpoint
 from indextrust.repository.disk import copy_bytes, open_regular, storing, sweep
 from indextrust.repository.freeze import Freeze, FreezeNote, Frozen, stated_reason
+from indextrust.repository.inspect import MAX_SIZE
 from indextrust.repository.intake import Intake
 from indextrust.repository.investigation import Investigation, investigate
 from indextrust.repository.lock import locked
@@ -243,6 +245,8 @@ class Emergency(Questions):
                 except IndextrustError:
                     continue
                 with source, copy.open("xb") as target:
+                    if os.fstat(source.fileno()).st_size > MAX_SIZE:
+                        continue
                     if copy_bytes(source, target) == wanted.sha256:
                         return copy
         raise StoreError(
