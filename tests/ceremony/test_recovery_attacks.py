@@ -54,7 +54,7 @@ BAD, GOOD = "a" * 64, "b" * 64
 
 def records(items: list[Item]) -> tuple[list[Incident], list[str]]:
     return records_of(
-        *(items, lambda _, sha256: Fingerprint(sha256, sha256)),
+        *(items, lambda _, sha256: Fingerprint(sha256, sha256), {}),
         name="x",
         summary="y",
         date=datetime(2026, 1, 1, tzinfo=UTC),
@@ -113,6 +113,48 @@ def test_core_metadata_alone_that_was_altered_is_in_the_record(shop: Shop, word:
     assert (file.filename, file.bad[0].sha256) == (f"{DEMO}.metadata", evil)
     assert file.good is not None
     assert file.good.sha256 == honest
+
+
+@pytest.mark.parametrize("project", ["demo", "evil"])
+def test_core_metadata_that_the_thief_listed_of_a_file_that_is_kept_is_in_the_record(
+    shop: Shop, project: str
+) -> None:
+    """Else who saw them has an alarm when those in the wheel come, which no record explains."""
+    forger, name = shop.forger, f"{project}-4.0-py3-none-any.whl"
+    wheel = shop.place.wheel(project, "4.0").read_bytes()
+    evil = hashlib.sha256(b"evil").hexdigest()
+    document, path = forger.document(project), f"files/{project}/{name}"
+    document["files"].append(listed(project, name, wheel, **{"core-metadata": {"sha256": evil}}))
+    document["versions"].append("4.0")
+    page = f"simple/{project}/index.json"
+    forger.sign({path: wheel, f"{path}.metadata": b"evil", page: encoded(document)})
+    recovery = shop.start().audit()
+    text = (recovery.folder / "decisions.txt").read_text()
+    (recovery.folder / "decisions.txt").write_text(text.replace("\nremove ", "\nkeep "))
+    recovery = recovery.decide()
+    (record,) = recovery.progress.records
+    (file,) = read_incident(recovery.folder / f"{record}.json").files
+    assert (file.filename, file.bad[0].sha256) == (f"{name}.metadata", evil)
+    new = CryptoSigner.generate_ed25519()
+    recovery = recovery.propose(replaced(new))
+    shop.sign()
+    recovery.finish().install(new).verify().thaw()
+    assert file.good is not None
+    assert shop.served()[f"{path}.metadata"] == file.good.sha256
+
+
+def test_what_this_index_would_not_take_is_not_kept(shop: Shop) -> None:
+    """Else install refuses it when the keyholders have signed."""
+    rob(shop)
+    recovery = shop.start().audit()
+    text = (recovery.folder / "decisions.txt").read_text()
+    (recovery.folder / "decisions.txt").write_text(
+        text.replace(f"remove   files/demo/{NEW}", f"keep     files/demo/{NEW}")
+    )
+    with pytest.raises(CeremonyError, match=f"files/demo/{NEW} can't be listed"):
+        recovery.decide()
+    (recovery.folder / "decisions.txt").write_text(text)
+    assert recovery.decide().step == "propose"
 
 
 def installed(shop: Shop) -> Recovery:

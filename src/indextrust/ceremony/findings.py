@@ -62,7 +62,13 @@ def items_of(found: Investigation) -> list[Item]:
 
 
 def records_of(
-    items: Iterable[Item], describe: Describe, *, name: str, summary: str, date: datetime
+    items: Iterable[Item],
+    describe: Describe,
+    own: Mapping[str, str | None],
+    *,
+    name: str,
+    summary: str,
+    date: datetime,
 ) -> tuple[list[Incident], list[str]]:
     """The incident records: what was served and must not be used.
 
@@ -73,6 +79,8 @@ def records_of(
     Args:
         items: with their decisions.
         describe: tells by what a file is recognised.
+        own: SHA-256 of the core metadata that is in a file, by its path, for files that have to be
+            added; what is listed beside them will be that.
         name: id of the first record; those after it have ``-2``, ``-3`` … behind it.
         summary: what happened, for users.
         date: aware, whole seconds.
@@ -90,13 +98,14 @@ def records_of(
         _, project, filename = item.path.split("/", 2)
         good_core, _, served_core = item.core
         right_core = item.core[1] if item.believed else good_core  # a file of ours has its own
+        if item.decision == "keep" and item.ours != item.outcome:
+            right_core = own.get(item.path)
         listed = item.outcome is not None
         for suffix, bad, good in (
             ("", item.served, item.outcome),
             (METADATA_SUFFIX, served_core, right_core if listed else None),
         ):
-            kept = suffix and item.decision == "keep" and item.ours != item.outcome
-            if not item.is_file or item.kind == "undone" or bad in (None, good) or kept:
+            if not item.is_file or item.kind == "undone" or bad in (None, good):
                 continue
             path = f"{item.path}{suffix}"
             right = None if good is None else describe(path, good)

@@ -274,10 +274,10 @@ class Recovery:
         if data is None:
             raise StoreError(f"can't read {self.folder / DECISIONS}")
         items = read_decisions(data.decode("utf-8", "replace"), self.items)
-        self._sources.take(items)
+        own = self._sources.take(items)
         name = record or f"{self.progress.started[:10]}-{self.progress.root + 1}"
         made, odd = records_of(
-            *(items, self._sources.describe),
+            *(items, self._sources.describe, own),
             name=name,
             summary=self.progress.summary,
             date=datetime.fromisoformat(self.progress.started),

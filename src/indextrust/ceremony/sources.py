@@ -10,20 +10,23 @@ import hashlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from indextrust.ceremony.decisions import Item
 from indextrust.ceremony.findings import names_of
-from indextrust.errors import CeremonyError, IndextrustError
+from indextrust.errors import CeremonyError, DistributionError, IndextrustError, InputError
 from indextrust.incidents import Fingerprint
 from indextrust.installed import describe_wheel
 from indextrust.names import hash_prefixed
 from indextrust.repository.checkpoint import read_checkpoint
 from indextrust.repository.disk import copy_bytes, fresh_file, open_regular, storing
 from indextrust.repository.emergency import Wanted
-from indextrust.repository.inspect import MAX_SIZE
+from indextrust.repository.inspect import MAX_SIZE, read_distribution
 from indextrust.repository.objects import ObjectStore
 
 __all__ = ["Sources"]
+
+_ANY_TIME = "1970-01-01T00:00:00Z"
 
 
 class Sources:
@@ -58,21 +61,43 @@ class Sources:
                 return found
         return Fingerprint(sha256)
 
-    def take(self, items: Sequence[Item]) -> None:
+    def take(self, items: Sequence[Item]) -> dict[str, str | None]:
         """Have a private copy of all that is to be listed: what lies in the public folder now,
         somebody may take away until it is needed.
 
+        Returns:
+            By the path of each such file, the SHA-256 of the core metadata that it has itself; None
+            if none is listed beside it.
+
         Raises:
-            CeremonyError: nobody has the bytes; it names the file, and where they would be found.
+            CeremonyError: nobody has the bytes, or this index would not take them; it names the
+                file, and where they would be found.
             StoreError: the disk refused.
         """
+        own = {}
         for item in items:
             wanted = self.wanted(item) if item.is_file else None
-            if wanted is not None and not self._is_taken(item.path, wanted.sha256):
+            if wanted is None:
+                continue
+            if not self._is_taken(item.path, wanted.sha256):
                 raise CeremonyError(
                     f"{item.path} is to be listed with sha256 {wanted.sha256}, and its bytes are "
                     f"nowhere: put them at {self.places(item.path, wanted.sha256)[0]}"
                 )
+            own[item.path] = self._own_core(item.path, wanted)
+        return own
+
+    def _own_core(self, path: str, wanted: Wanted) -> str | None:
+        """As `take` gives it, of a file of which there is a private copy."""
+        private = self.places(path, wanted.sha256)[0]
+        with TemporaryDirectory(dir=self._folder / "recovery") as folder:
+            named = Path(folder) / wanted.filename
+            try:
+                with storing(f"write {named}"):
+                    os.link(private, named)
+                return read_distribution(named, upload_time=_ANY_TIME)[0].metadata_sha256
+            except (DistributionError, InputError) as error:
+                raise CeremonyError(f"{path} can't be listed, restored or kept: {error}") from error
 
     def _is_taken(self, path: str, sha256: str) -> bool:
         """Whether there is a private copy, by now."""
