@@ -103,6 +103,8 @@ def test_offline_verifies_says_how_old_its_knowledge_is_and_asks_nobody(
     assert done.returncode == 0, done.stderr
     assert "as listed" in done.stdout
     assert "offline: judged by what the index said at" in done.stderr
+    told = json.loads(trusting.must("verify", "--offline", "7d", "--json", wheel))
+    assert [notice in done.stderr for notice in told["notices"]] == [True]
     changed = trusting.folder / "changed" / WHEEL
     changed.parent.mkdir()
     changed.write_bytes(wheel.read_bytes()[:-1] + b"!")

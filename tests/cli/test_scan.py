@@ -328,6 +328,8 @@ def test_what_a_person_reads(scene: Scene, tmp_path: Path) -> None:
     done = scene.place.run("verify", scene.place.folder / "got" / WHEEL)
     assert done.returncode == 11
     assert "incident record stolen-key calls it bad" in done.stderr
+    told = json.loads(scene.place.run("verify", tmp_path / "none.whl", "--json").stdout)
+    assert [f"indextrust: {notice}" in done.stderr for notice in told["notices"]] == [True]
     done = scene.place.run("get", "demo==1.0", "--to", tmp_path / "got")
     assert done.returncode == 0
     assert "indextrust: incident stolen-key" in done.stderr

@@ -67,7 +67,7 @@ def get(release: str, folder: Path, index: str | None) -> None:
     client = _client(index)
     project = client.project(name)
     for notice in getattr(project, "notices", ()):
-        out.note(notice.message, always=True)
+        out.notice(notice.message)
     wanted = [file for file in getattr(project, "files", ()) if _is_of(file, version)]
     if not wanted:
         if isinstance(project, Project):
@@ -189,10 +189,10 @@ def _client(
     state, out = client.state(), output()
     for notice in state.notices:
         if notice.kind != without:
-            out.note(notice.message, always=True)
+            out.notice(notice.message)
     if offline_for is not None:
         asked = state.asked.isoformat(timespec="seconds")
-        out.note(f"offline: judged by what the index said at {asked}", always=True)
+        out.notice(f"offline: judged by what the index said at {asked}")
     return client
 
 

@@ -63,6 +63,7 @@ class Output:
         self.json = False
         self.verbosity = 0
         self.quiet = False
+        self.notices: list[str] = []
 
     def say(self, text: str) -> None:
         """A line of the result, for a person."""
@@ -73,6 +74,12 @@ class Output:
         """A line beside the result, on stderr; `always`: also with ``-q``."""
         if not self.json and (always or not self.quiet):
             print(f"indextrust: {printable(text)}", file=sys.stderr, flush=True)
+
+    def notice(self, text: str) -> None:
+        """What a person should know of what the index said: a note, also with ``-q``; with
+        ``--json`` it stands in the object, whatever that is."""
+        self.note(text, always=True)
+        self.notices.append(text)
 
     def detail(self, text: str, *, level: int = 1) -> None:
         """A line on stderr for who asked with ``-v`` (`level` times)."""
@@ -91,6 +98,7 @@ class Output:
     def data(self, value: Mapping[str, Any]) -> None:
         """The result as one JSON object, on a line of its own, with ``--json``."""
         if self.json:
+            value = {**value, "notices": self.notices} if self.notices else value
             print(json.dumps(value, ensure_ascii=True, sort_keys=True), flush=True)
 
     def error(self, error: BaseException, *, code: int | None = None) -> int:
