@@ -13,6 +13,7 @@ from indextrust.ceremony.proposal import Change
 from indextrust.ceremony.recoverer import Recovery
 from indextrust.errors import CeremonyError, CheckpointError, FrozenError, InputError
 from indextrust.incidents import parse
+from indextrust.names import LAYOUTS, Layout
 from indextrust.repository import Repository
 from indextrust.repository.checkpoint import read_checkpoint
 from indextrust.repository.public_keys import keyholder_of
@@ -162,6 +163,28 @@ def test_what_was_queued_and_undone_comes_back(shop: Shop) -> None:
     shop.sign()
     shop.found().finish().install(new).verify().thaw()
     assert f"files/demo/{LATER}" in shop.served()
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_what_was_undone_in_a_page_alone_is_told_too(tmp_path: Path, layout: Layout) -> None:
+    """A yank is in no bin; nor is an upload, where files are no targets."""
+    shop = open_shop(tmp_path / "shop", layout=layout)
+    page = "simple/other/index.json"
+    before = (shop.place.public / page).read_bytes()
+    shop.place.repository.yank("other", OTHER, "it deletes files")
+    if layout == "projects":
+        shop.place.repository.add(shop.place.wheel("other", "2.0"))
+    shop.place.repository.publish()
+    after = (shop.place.public / page).read_bytes()
+    shop.forger.sign({page: before})
+    recovery = shop.start().audit()
+    told = [(item.path, item.kind, item.proposed) for item in recovery.items if not item.is_file]
+    assert told == [(page, "undone", "restore")]
+    new = CryptoSigner.generate_ed25519()
+    recovery.decide().propose(replaced(new))
+    shop.sign()
+    shop.found().finish().install(new).verify().thaw()
+    assert (shop.place.public / page).read_bytes() == after
 
 
 def test_a_thief_who_goes_on_writing_holds_nothing_up(shop: Shop) -> None:

@@ -6,7 +6,7 @@ can be decided on (they go), and do not get into the record.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -53,11 +53,9 @@ def items_of(found: Investigation) -> list[Item]:
     items = [_file(path, both, found) for path, both in by_file.items()]
     items += _undone(found, set(by_file))
     explained = {item.path.split("/")[1] for item in items}
-    items += [
-        _page(path, finding, found)
-        for path, finding in pages.items()
-        if finding.difference.project not in explained
-    ]
+    rest = [_page(path, finding, found) for path, finding in pages.items()]
+    rest += _undone_pages(found)
+    items += [item for item in rest if item.path.split("/")[1] not in explained]
     return sorted(items, key=lambda item: item.path)
 
 
@@ -156,6 +154,15 @@ def _undone(found: Investigation, there: set[str]) -> list[Item]:
             item = Item(path, "undone", served, ours, served, None, found.believed)
             items.append(replace(item, taken=_taken(path, found)))
     return items
+
+
+def _undone_pages(found: Investigation) -> Iterator[Item]:
+    """Pages that say again what they said in the checkpoint: a yank that was taken back, or, where
+    files are no targets, an upload."""
+    for path, target in found.undone.items():
+        if not path.startswith("files/"):
+            served = None if target is None else target.sha256
+            yield Item(path, "undone", served, None, served, None, found.believed)
 
 
 def _ours(path: str, found: Investigation) -> DistributionFile | None:
