@@ -306,8 +306,9 @@ def test_files_of_a_document_that_no_client_would_read_are_left_out(
         lambda project, data: parse_document(project, data, max_length=limit.document_length),
     )
     monkeypatch.setattr(rehash, "_LARGE", 1)
-    step = place.repository.rehash()
-    assert (step.files, step.left_out, step.more) == (1, tuple(FILES["demo"]), False)
+    for files in (1, 0):  # a step of one file is not used up by those
+        step = place.repository.rehash(1)
+        assert (step.files, step.left_out, step.more) == (files, tuple(FILES["demo"]), False)
     place.repository.publish()
     assert "simple/other/index.json" in both(place)
     assert not {where for where in both(place) if where.startswith("demo:")}
@@ -324,6 +325,31 @@ def test_a_step_ends_when_it_has_read_much(place: Place, monkeypatch: pytest.Mon
     ]
     with pytest.raises(InputError, match="positive number"):
         place.repository.rehash(0)
+
+
+def test_what_has_to_be_left_out_ends_no_step(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else each step would read the same damaged file, and no other one ever."""
+    from indextrust.repository import rehash
+
+    file = place.repository.files("demo")[0]
+    path = place.repository.folder / "objects" / file.sha256[:2] / file.sha256
+    path.write_bytes(bytes(file.size))
+    monkeypatch.setattr(rehash, "_MOST", 1)
+    steps = [place.repository.rehash() for _ in range(2)]
+    assert [(step.files, step.more) for step in steps] == [(1, True), (1, False)]
+    assert {step.left_out for step in steps} == {(FILES["demo"][0],)}
+
+
+def test_a_private_copy_without_end_is_not_read(place: Place) -> None:
+    """A step holds the lock."""
+    file = place.repository.files("demo")[0]
+    path = place.repository.folder / "objects" / file.sha256[:2] / file.sha256
+    with path.open("wb") as sparse:
+        sparse.truncate(1 << 42)
+    step = place.repository.rehash()
+    assert (step.files, step.left_out, step.more) == (2, (FILES["demo"][0],), False)
 
 
 # -- who writes the database -----------------------------------------------------------------

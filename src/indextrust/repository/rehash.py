@@ -10,7 +10,7 @@ by the next publication.
   says of which SHA-256 it is, so a publication refuses it for any other.
 * What is left follows from the tables and the queue, so nothing is remembered between two steps,
   and one that was killed has queued nothing, or all of it.
-* A step ends after so many files, or `_MOST` bytes: it holds the lock.
+* A step ends after so many files, or `_MOST` bytes, but not before it has one: it holds the lock.
 * A project without a file that is read here gets its document's SHA-512 by a change that lists no
   file, after all others.
 
@@ -24,7 +24,8 @@ Source: PEP 458, "Hash Algorithm Transition Plan", step 2.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import os
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby, islice
 from operator import itemgetter
 
@@ -41,9 +42,10 @@ from indextrust.names import NormalizedName
 from indextrust.repository.changes import PER_ENTRY, FileDigests, Rehash
 from indextrust.repository.disk import digests, open_regular
 from indextrust.repository.documents import document_bytes
+from indextrust.repository.inspect import MAX_SIZE
 from indextrust.repository.intake import Intake
 from indextrust.repository.objects import ObjectStore
-from indextrust.repository.plan import TargetFile, replay
+from indextrust.repository.plan import TargetFile
 from indextrust.repository.queue import Ledger
 from indextrust.repository.results import Rehashed
 from indextrust.repository.state import State
@@ -123,11 +125,12 @@ class Rehasher:
             known = self._intake.known(projects, ledger)
             for project, names in piece:
                 files = known[project].files
-                found, more = self._some(files, names, most)
-                if len(files) > _LARGE and not _is_read(project, files, found):
-                    self._left_out += [one.filename for one in found]
-                    self._files -= len(found)
-                    found = ()
+                left = [name for name in names if _has_none(files.get(name))]
+                some = left[: most - self._files]
+                if len(files) > _LARGE and not _is_read(project, files, some):
+                    self._left_out += left
+                    continue
+                found, more = self._some(files, left, most)
                 parts = range(0, len(found), PER_ENTRY)
                 changes += [Rehash(project, found[at : at + PER_ENTRY]) for at in parts]
                 if more:
@@ -140,12 +143,9 @@ class Rehasher:
         """Those of these files that the step still takes, and whether it leaves any."""
         found: list[FileDigests] = []
         for name in names:
-            file = files.get(name)  # None: it waits to be removed
-            if file is None or file.sha512 is not None:
-                continue
-            if self._files >= most or self._size >= _MOST:
+            if self._files >= most or (self._files and self._size >= _MOST):
                 return tuple(found), True
-            if (digests := self._digests(file)) is None:
+            if (digests := self._digests(files[name])) is None:
                 self._left_out.append(name)
             else:
                 found.append(digests)
@@ -154,21 +154,23 @@ class Rehasher:
 
     def _digests(self, file: DistributionFile) -> FileDigests | None:
         """What is read of a file's private copies; None if one is not what is vouched for."""
-        copy = self._read(file.sha256)
+        copy = self._read(file.sha256, file.size)
         if copy is None or copy.length != file.size or copy.sha512 is None:
             return None
         if file.metadata_sha256 is None:
             return FileDigests(file.filename, file.sha256, copy.sha512)
-        beside = self._read(file.metadata_sha256)
+        beside = self._read(file.metadata_sha256, MAX_SIZE)
         if beside is None:
             return None
         core = (beside.sha256, beside.sha512, beside.length)
         return FileDigests(file.filename, file.sha256, copy.sha512, *core)
 
-    def _read(self, sha256: str) -> TargetFile | None:
-        """Length and hashes of an object; None if it is missing, or has other bytes."""
+    def _read(self, sha256: str, most: int) -> TargetFile | None:
+        """Length and hashes of an object; None if it is missing, or has other bytes, or more."""
         try:
             with open_regular(self._objects.path(sha256)) as file:
+                if os.fstat(file.fileno()).st_size > most:
+                    return None
                 found = digests(file, both=True)
         except (DistributionError, StoreError, OSError):
             return None
@@ -198,13 +200,23 @@ class Rehasher:
                     yield Rehash(project, ())
 
 
+def _has_none(file: DistributionFile | None) -> bool:
+    """Whether a file has no SHA-512; None: it waits to be removed."""
+    return file is not None and file.sha512 is None
+
+
 def _is_read(
-    project: NormalizedName, files: Mapping[str, DistributionFile], found: Sequence[FileDigests]
+    project: NormalizedName, files: Mapping[str, DistributionFile], names: Iterable[str]
 ) -> bool:
-    """Whether clients would read the document of a project with these digests."""
-    after = replay(files, [Rehash(project, tuple(found))])
+    """Whether clients would read the document of a project with the SHA-512 of these files: all
+    SHA-512 have one length, so none is computed for it."""
+    digest = "0" * 128
+    longer = {
+        name: file.with_sha512(digest, file.metadata_sha256 and digest)
+        for name, file in ((name, files[name]) for name in names)
+    }
     try:
-        parse_document(project, document_bytes(project, after.values()))
+        parse_document(project, document_bytes(project, {**files, **longer}.values()))
     except RefusedError:
         return False
     return True
