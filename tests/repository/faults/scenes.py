@@ -163,6 +163,13 @@ def _restore(place: Place) -> str:
     return "restore"
 
 
+def _rehash(place: Place) -> str:
+    """A step of the hash transition is queued: files and documents get names with a SHA-512."""
+    place.publish(place.wheel("demo", "1.0"), place.wheel("other", "1.0"))
+    place.repository.rehash()
+    return "publish"
+
+
 def _published(place: Place) -> str:
     """Two projects are published, and nothing is queued."""
     place.publish(place.wheel("demo", "1.0"), place.wheel("demo", "1.1"), place.wheel("other", "1"))
@@ -177,6 +184,7 @@ SCENES: dict[str, Callable[[Place], str]] = {
     "install": _install,
     "restore": _restore,
     "rebin": _rebin,
+    "rehash": _rehash,
     "many": _renew,
 }
 """By name: puts the index into the state before, and says which operation is about to begin."""

@@ -21,7 +21,7 @@ from tests.repository.faults.workshop import Effect, Workshop
 from tests.repository.place import everything
 
 TIMESTAMP = "public/metadata/timestamp.json"
-NAMES = ("mixed", "add", "renew", "create", "install", "restore", "rebin")
+NAMES = ("mixed", "add", "renew", "create", "install", "restore", "rebin", "rehash")
 CASES = [
     *[pytest.param(name, 6, id=f"{name}-some") for name in NAMES],
     *[
