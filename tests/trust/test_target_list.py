@@ -11,12 +11,11 @@ from hypothesis import strategies as st
 from tuf.api.metadata import Metadata, TargetFile, Targets
 from tuf.api.serialization.json import JSONSerializer
 
-from indextrust.canonical import canonical
 from indextrust.errors import MalformedError
 from indextrust.trust.metadata import parse, parse_targets
 from indextrust.trust.reader import MAX_DENSE_VALUES, read_signed
 from indextrust.trust.target_list import TargetList
-from tests.trust.two_ways import MOST, edited, long, short
+from tests.trust.two_ways import MOST, around, edited, long, role, short
 
 HEAD = b'{"signatures":[],"signed":{"_type":"targets","expires":"2030-01-01T00:00:00Z",'
 MIDDLE = b'"spec_version":"1.0.31",'
@@ -88,6 +87,10 @@ ENTRY = b'"a":' + HASHES
                 (DIGEST.encode(), b"\\u0061"), (DIGEST.encode(), b"\\ud800"),
                 (DIGEST.encode(), b"\xff"), (DIGEST.encode(), b"\x01"),
                 (DIGEST.encode(), b"[" * 99),
+                *((DIGEST.encode(), odd + DIGEST.encode()[len(odd):]) for odd in (
+                    b"\x01", b"\n", b"\\u0061", b"\\n", b"\xff", b"\xc3\xa9", b"{", b"A", b'"',
+                    b'"},"',
+                )),
                 (b"5}", b'5,"length":5}'), (b'{"hashes"', b'{"custom":{"x":1},"hashes"'),
             ]
         ),
@@ -118,6 +121,20 @@ def test_what_is_not_a_plain_list_gets_the_strict_readers_verdict(targets: bytes
     assert short(data) == long(data)
 
 
+@pytest.mark.parametrize("data", around(_file(b'"targets":{' + ENTRY + b"}")))
+def test_what_stands_around_the_list_gets_the_strict_readers_verdict(data: bytes) -> None:
+    assert short(data) == long(data)
+
+
+def test_signatures_are_no_reason_to_go_the_long_way() -> None:
+    data = _file(b'"targets":{' + ENTRY + b"}")
+    signature = b'{"keyid":"k, [","sig":"ab"}'
+    for signatures in (signature, signature + b"," + signature):
+        signed = data.replace(b'"signatures":[]', b'"signatures":[' + signatures + b"]")
+        assert isinstance(_targets(signed), TargetList)
+        assert short(signed) == long(signed)
+
+
 @pytest.mark.parametrize(
     "data",
     [
@@ -146,14 +163,24 @@ def test_only_a_targets_role_is_read_the_short_way() -> None:
     assert isinstance(_targets(data.replace(b'"_type":"targets"', b'"_type":"mirrors"')), dict)
 
 
+def test_a_path_may_hold_what_sorts_before_a_quote() -> None:
+    """Files of an epoch: ``1!2.0``."""
+    listed = b",".join(b'"%b":%b' % (path, HASHES) for path in (b"a", b"a !", b"a!1", b"a-1"))
+    data = _file(b'"targets":{' + listed + b"}")
+    assert isinstance(_targets(data), TargetList)
+    assert list(_targets(data)) == ["a", "a !", "a!1", "a-1"]
+    assert short(data) == long(data)
+
+
 def test_the_list_counts_as_values_like_any_other() -> None:
     """ATTACK: parser exhaustion, by the way that doesn't parse."""
     few = b",".join(b'"%06d":%b' % (n, HASHES) for n in range(MAX_DENSE_VALUES // 4 + 1))
     data = _file(b'"targets":{' + few + b"}")
     read_signed(data, where="test", max_length=MOST)  # so long that each value has twenty bytes
-    brackets = b'"targets":{"' + b"[" * (MAX_DENSE_VALUES + 1) + b'":' + HASHES + b"}"
-    with pytest.raises(MalformedError, match="too many values"):
-        read_signed(_file(brackets), where="test", max_length=MOST)
+    for mark in (b"[", b"{", b","):
+        marks = b'"targets":{"' + mark * (MAX_DENSE_VALUES + 1) + b'":' + HASHES + b"}"
+        with pytest.raises(MalformedError, match="too many values"):
+            read_signed(_file(marks), where="test", max_length=MOST)
     quotes = b'"targets":{"' + b'"' * (3 * MAX_DENSE_VALUES) + b"}}"
     assert short(_file(quotes)) == "refused"
 
@@ -165,7 +192,23 @@ TOKENS = [
     b'"_type":"targets",', b"a" * 64,
 ]  # fmt: skip
 PATHS = st.sampled_from(
-    ["", "a", "a-b", "a/b", "aa", "b", "targets", "é", 'q"', "x,y", "{", "}}", "hashes"]
+    [
+        "",
+        "a",
+        "a!",
+        "a b",
+        "a-b",
+        "a/b",
+        "aa",
+        "b",
+        "targets",
+        "é",
+        'q"',
+        "x,y",
+        "{",
+        "}}",
+        "hashes",
+    ]
 )
 ENTRIES = st.fixed_dictionaries(
     {
@@ -180,18 +223,7 @@ LISTS = st.dictionaries(PATHS, ENTRIES, max_size=5)
 @st.composite
 def _files(draw: st.DrawFn) -> bytes:
     """A targets file in canonical form, with up to three edits anywhere."""
-    targets: Any = draw(st.one_of(LISTS, st.integers(-1, 2)))
-    signed = {"_type": "targets", "targets": targets, "version": 1}
-    if draw(st.booleans()):
-        signed[draw(st.sampled_from(["a", "z"]))] = {
-            "targets": draw(LISTS | st.sampled_from([0, False, "targets"]))
-        }
-    tree = {"signatures": [], "signed": signed}
-    if draw(st.booleans()):
-        tree["x"] = draw(
-            st.sampled_from([{"targets": 0}, {"targets": {"a": {"hashes": {}, "length": 1}}}])
-        )
-    return edited(draw, canonical(tree), TOKENS)
+    return edited(draw, role(draw, "targets", "targets", LISTS), TOKENS)
 
 
 @settings(max_examples=400)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from indextrust.trust.metadata import Snapshot as OurSnapshot
 from indextrust.trust.metadata import parse, parse_snapshot
 from indextrust.trust.reader import MAX_DENSE_VALUES, read_signed
 from indextrust.trust.version_list import VersionList
-from tests.trust.two_ways import MOST, edited, long, short
+from tests.trust.two_ways import MOST, around, edited, long, role, short
 
 HEAD = b'{"signatures":[],"signed":{"_type":"snapshot","expires":"2030-01-01T00:00:00Z",'
 TAIL = b',"spec_version":"1.0.31","version":1}}'
@@ -59,6 +60,12 @@ def test_a_snapshot_of_pythontuf_is_read_the_short_way() -> None:
         b'"meta":{"a":{"version":1},,"b":{"version":1}}',
         b'"meta":{"a":{"version":1},"a":{"version":2}}',
         b'"meta":{"b":{"version":1},"a":{"version":1}}',
+        b'"meta":{"a!":{"version":1},"a":{"version":1}}',
+        b'"meta":{"a":{"version":1},"a!":{"version":1}}',
+        b'"meta":{"a ":{"version":1},"a":{"version":1}}',
+        b'"meta":{"a":{"version":1},"a":{"version":1}}',
+        b'"meta":{"a":{"version":1},"aa":{"version":1}}',
+        b'"meta":{"":{"version":1},"a":{"version":1}}',
         b'"meta":{"a":{"version":1},"a-b":{"version":1},"a":{"version":1}}',
         b'"meta":{"a":{"version":1},"b":{"Version":1}}',
         b'"meta":{"a":{"version":1},"b":["version":1}}',
@@ -88,6 +95,20 @@ def test_a_snapshot_of_pythontuf_is_read_the_short_way() -> None:
 def test_what_is_not_a_plain_list_gets_the_strict_readers_verdict(meta: bytes) -> None:
     data = HEAD + meta + TAIL
     assert short(data) == long(data)
+
+
+@pytest.mark.parametrize("data", around(HEAD + b'"meta":{"a":{"version":1}}' + TAIL))
+def test_what_stands_around_the_list_gets_the_strict_readers_verdict(data: bytes) -> None:
+    assert short(data) == long(data)
+
+
+def test_signatures_are_no_reason_to_go_the_long_way() -> None:
+    data = HEAD + b'"meta":{"a":{"version":1}}' + TAIL
+    signature = b'{"keyid":"k, [","sig":"ab"}'
+    for signatures in (signature, signature + b"," + signature):
+        signed = data.replace(b'"signatures":[]', b'"signatures":[' + signatures + b"]")
+        assert isinstance(_meta(signed), VersionList)
+        assert short(signed) == long(signed)
 
 
 @pytest.mark.parametrize(
@@ -128,9 +149,23 @@ def test_the_list_counts_as_values_like_any_other() -> None:
     data = HEAD + b'"meta":{' + entries + b"}" + TAIL
     with pytest.raises(MalformedError, match="too many values"):
         read_signed(data, where="test", max_length=MOST)
-    brackets = b'"meta":{"' + b"[" * MAX_DENSE_VALUES + b'":{"version":1}}'
-    with pytest.raises(MalformedError, match="too many values"):
-        read_signed(HEAD + brackets + TAIL, where="test", max_length=MOST)
+    for mark in (b"[", b"{", b","):
+        marks = b'"meta":{"' + mark * MAX_DENSE_VALUES + b'":{"version":1}}'
+        with pytest.raises(MalformedError, match="too many values"):
+            read_signed(HEAD + marks + TAIL, where="test", max_length=MOST)
+
+
+def test_a_list_of_too_many_takes_no_memory() -> None:
+    """ATTACK: parser exhaustion, by a list of the right shape."""
+    two = b'"a":{"version":1},"b":{"version":1},'
+    data = HEAD + b'"meta":{' + two * 250_000 + b'"c":{"version":1}}' + TAIL
+    tracemalloc.start()
+    try:
+        with pytest.raises(MalformedError, match="too many values"):
+            read_signed(data, where="test", max_length=MOST)
+        assert tracemalloc.get_traced_memory()[1] < len(data)
+    finally:
+        tracemalloc.stop()
 
 
 TOKENS = [
@@ -138,7 +173,9 @@ TOKENS = [
     b'"meta":', b'"meta":0', b'"meta":{"', b'"version":', b'"a":{"version":1},', b'},"',
     b'":{"version":', b'"signed":', b'"signed":0', b'"_type":"snapshot",',
 ]  # fmt: skip
-NAMES = st.sampled_from(["", "a", "a-b", "a.json", "aa", "b", "meta", "é", 'q"', "x,y", "{", "}}"])
+NAMES = st.sampled_from(
+    ["", "a", "a!", "a b", "a-b", "a.json", "aa", "b", "meta", "é", 'q"', "x,y", "{", "}}"]
+)
 LISTS = st.dictionaries(
     NAMES, st.fixed_dictionaries({"version": st.integers(0, 3) | st.just(10**18 - 1)}), max_size=5
 )
@@ -147,17 +184,7 @@ LISTS = st.dictionaries(
 @st.composite
 def _files(draw: st.DrawFn) -> bytes:
     """A snapshot file in canonical form, with up to three edits anywhere."""
-    numbers = st.integers(-1, 2)
-    meta: Any = draw(st.one_of(LISTS, numbers))
-    signed = {"_type": "snapshot", "meta": meta, "version": 1}
-    if draw(st.booleans()):
-        signed[draw(st.sampled_from(["a", "z"]))] = {
-            "meta": draw(LISTS | st.sampled_from([0, False, "meta"]))
-        }
-    tree = {"signatures": [], "signed": signed}
-    if draw(st.booleans()):
-        tree["x"] = draw(st.sampled_from([{"meta": 0}, {"meta": {"a": {"version": 1}}}]))
-    return edited(draw, canonical(tree), TOKENS)
+    return edited(draw, role(draw, "snapshot", "meta", LISTS), TOKENS)
 
 
 @settings(max_examples=400)

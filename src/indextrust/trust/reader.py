@@ -10,8 +10,9 @@ integers are looked at one by one only if some run of digits could be too long.
 
 `read_signed` gives the same for a metadata file, with the canonical bytes of what is signed. For
 what is long and uniform, a canonical snapshot that lists versions only and a canonical bin whose
-targets have one sha256 each, it has a shorter way, which gives what the other one would give, or
-nothing (`indextrust.trust.version_list`, `indextrust.trust.target_list`).
+targets have one sha256 each, with no fields beside those of TUF, it has a shorter way, which gives
+what the other one would give, or nothing (`indextrust.trust.version_list`,
+`indextrust.trust.target_list`).
 
 Refused beyond what RFC 8259 refuses, with the reason:
 
@@ -28,6 +29,7 @@ Refused beyond what RFC 8259 refuses, with the reason:
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Callable
 from itertools import chain
@@ -35,10 +37,8 @@ from typing import Any, NamedTuple, NoReturn
 
 from indextrust.canonical import canonical_without_floats
 from indextrust.errors import LengthError, MalformedError
-from indextrust.names import SNAPSHOT, TARGETS
-from indextrust.trust import target_list, version_list
-from indextrust.trust.target_list import TargetList
-from indextrust.trust.version_list import VersionList
+from indextrust.trust.target_list import TargetList, targets
+from indextrust.trust.version_list import VersionList, versions
 
 __all__ = ["MAX_DENSE_VALUES", "MAX_DEPTH", "MAX_DIGITS", "MAX_VALUES", "read", "read_signed"]
 
@@ -56,27 +56,59 @@ _TOO_WIDE = b"0" * (MAX_DIGITS + 1)
 _BEFORE_A_NUMBER = (b":", b",", b"[", b" ", b"\t", b"\n", b"\r")
 
 
+# Printable ASCII that is no escape and no quote: what strings hold that need none of either.
+_TEXT = rb'"[ !#-\[\]-~]*"'
+_SIGNATURE = rb'\{"keyid":%b,"sig":%b\}' % (_TEXT, _TEXT)
+_BEFORE_SIGNED = rb'\{"signatures":\[(?:%b(?:,%b)*+)?\],"signed":' % (_SIGNATURE, _SIGNATURE)
+_VERSION = rb'"version":(?:0|[1-9][0-9]{0,%d})\}\}' % (MAX_DIGITS - 1)
+
+
 class _Uniform(NamedTuple):
-    """A part of a file that is long and uniform.
+    """A part of a file that is long and uniform, and all that stands before and after it.
 
     Args:
-        type: ``_type`` of the file.
         field: in ``signed``, under which it stands.
-        cut_out: finds it.
-        values: that an entry counts for, as `_strict` counts.
+        before: from the beginning of the file to the part's first quote; group 1 begins where
+            ``signed`` does.
+        end: what its last entry ends with, its own end, and the next key.
+        after: from its end to that of the file.
+        entries: reads it.
+        values: that an entry counts for, as `_values` counts.
         quotes: that an entry has.
     """
 
-    type: str
     field: str
-    cut_out: Callable[..., tuple[VersionList | TargetList, int, int] | None]
+    before: re.Pattern[bytes]
+    end: bytes
+    after: re.Pattern[bytes]
+    entries: Callable[[bytes], VersionList | TargetList | None]
     values: int
     quotes: int
 
 
 _UNIFORM = (
-    _Uniform(SNAPSHOT, "meta", version_list.cut_out, values=2, quotes=4),
-    _Uniform(TARGETS, "targets", target_list.cut_out, values=4, quotes=10),
+    _Uniform(
+        "targets",
+        re.compile(
+            _BEFORE_SIGNED
+            + rb'(\{"_type":"targets","expires":%b,"spec_version":%b,"targets":\{")'
+            % (_TEXT, _TEXT)
+        ),
+        b'}},"version":',
+        re.compile(rb"\}," + _VERSION),
+        targets,
+        values=4,
+        quotes=10,
+    ),
+    _Uniform(
+        "meta",
+        re.compile(_BEFORE_SIGNED + rb'(\{"_type":"snapshot","expires":%b,"meta":\{")' % _TEXT),
+        b'}},"spec_version":',
+        re.compile(rb'\},"spec_version":%b,' % _TEXT + _VERSION),
+        versions,
+        values=2,
+        quotes=4,
+    ),
 )
 
 
@@ -107,7 +139,7 @@ def read_signed(data: bytes, *, where: str, max_length: int) -> tuple[Any, bytes
     """
     _check_length(data, where, max_length)
     for part in _UNIFORM:
-        if (found := _in_short(data, where, part)) is not None:
+        if (found := _in_short(data, part)) is not None:
             return found
     tree = _strict(data, where, _most_values(data))
     if not isinstance(tree, dict) or "signed" not in tree:
@@ -115,41 +147,31 @@ def read_signed(data: bytes, *, where: str, max_length: int) -> tuple[Any, bytes
     return tree, canonical_without_floats(tree["signed"])
 
 
-def _in_short(data: bytes, where: str, part: _Uniform) -> tuple[Any, bytes] | None:
-    """The short way: a long uniform part by itself, and the rest with a 0 in its place, strictly.
+def _in_short(data: bytes, part: _Uniform) -> tuple[Any, bytes] | None:
+    """The short way, for a file in canonical form with no fields but those of its type.
 
-    The part is what ``signed`` has under its field (``meta``, say) if, in the rest, ``"meta":0``
-    stands once, it stands in the canonical bytes of ``signed``, and these stand in the file as
-    they are.
+    It is cut in three: what stands before the long uniform part, the part, and what stands after
+    it. Each has a pattern that leaves nothing open, so that the bytes of ``signed`` are canonical
+    as they stand, and the parser can't find in the rest what the strict reader would refuse.
     """
+    before = part.before.match(data)
+    if before is None:
+        return None
+    start, end = before.end(), data.rfind(part.end, before.end())
+    if end < 0 or part.after.fullmatch(data, end + 1) is None:
+        return None
     most = _most_values(data)
-    found = part.cut_out(data, most=most * part.quotes // part.values)
-    if found is None:
+    if end - start > most and data.count(b'"', start, end) > most // part.values * part.quotes:
+        return None  # the long way says so; before anything is made of them
+    entries = part.entries(data[start:end] + b'},"')
+    if entries is None:
         return None
-    entries, start, end = found
-    key = f'"{part.field}":'.encode("ascii")
-    apart = key + b"0"
-    rest = data[:start] + b"0" + data[end:]
-    if rest.count(apart) != 1 or f'"_type":"{part.type}"'.encode("ascii") not in rest:
+    rest = data[: start - len(b'{"')] + b"0" + data[end + len(b"}}") :]
+    if _values(rest) + part.values * len(entries) > most:
         return None
-    try:
-        tree = _strict(rest, where, most - part.values * len(entries))
-        signed = tree.get("signed") if isinstance(tree, dict) else None
-        if not isinstance(signed, dict) or signed.get("_type") != part.type:
-            return None
-        payload = canonical_without_floats(signed)
-        if signed.get(part.field) != 0 or type(signed[part.field]) is not int:
-            return None  # the 0 stands under some other field of that name
-        at = start - len(key) - payload.index(apart)
-        if at < 0 or rest[at : at + len(payload)] != payload:
-            return None
-        outside = _strict(rest[:at] + b"0" + rest[at + len(payload) :], where, most)
-    except MalformedError:
-        return None  # the long way says what is wrong
-    if outside["signed"] != 0:
-        return None
-    signed[part.field] = entries
-    return tree, payload.replace(apart, data[start - len(key) : end])
+    tree = json.loads(rest)
+    tree["signed"][part.field] = entries
+    return tree, data[before.start(1) : -1]
 
 
 def _check_length(data: bytes, where: str, max_length: int) -> None:
@@ -163,9 +185,14 @@ def _most_values(data: bytes) -> int:
     return min(MAX_VALUES, max(MAX_DENSE_VALUES, len(data) // _BYTES_PER_VALUE))
 
 
+def _values(data: bytes) -> int:
+    """At least as many as there are values in a JSON text."""
+    return data.count(b",") + data.count(b"[") + data.count(b"{")
+
+
 def _strict(data: bytes, where: str, most: int) -> Any:
     """Parse bytes of bounded length that may hold `most` values."""
-    values = data.count(b",") + data.count(b"[") + data.count(b"{")
+    values = _values(data)
     if values > most:
         raise MalformedError("too many values", where=where, expected=most, got=values)
     marks = _outside_strings(data, 4 * values + 4)

@@ -5,28 +5,30 @@ canonical form:
 
     "targets":{"files/a/a-1.tar.gz":{"hashes":{"sha256":"6b86…"},"length":5},…}
 
-Cut at its quotes, such a text repeats itself every ten pieces. As with the list of versions in a
-snapshot (`indextrust.trust.version_list`) a handful of operations in C proves the shape of all
-entries at once; whatever is of another shape (other hashes, ``custom``, escapes, blanks, an order
-that isn't canonical) is left to the strict reader.
+As with the list of versions in a snapshot (`indextrust.trust.version_list`) one pattern finds all
+entries at once. That they are all there is, is told by their length; whatever is of another
+shape (other hashes, ``custom``, escapes, blanks, an order that isn't canonical) is left to the
+strict reader.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from indextrust.trust.quoted import are_names, cut, position
+from indextrust.trust.quoted import are_ascending, are_plain
 
-__all__ = ["TargetList", "cut_out"]
+__all__ = ["TargetList", "targets"]
 
-_OPENING = b'"targets":{"'
+# a length is as `reader.MAX_DIGITS` and its shape have it; what a digest is made of is seen later
+_ENTRY = re.compile(
+    rb'([^"]++)":\{"hashes":\{"sha256":"(.{64})"\},"length":(0|[1-9][0-9]{0,17})\},"', re.DOTALL
+)
+_DIGITS = 64
+_FIXED = len(b'":{"hashes":{"sha256":""},"length":},"')
 _HEX = b"0123456789abcdef"
-# as `reader.MAX_DIGITS` and the shape of a length have it
-_END_OF_ENTRY = re.compile(rb":(0|[1-9][0-9]{0,17})\},")
-_FIXED = {1: b":{", 2: b"hashes", 3: b":{", 4: b"sha256", 5: b":", 7: b"},", 8: b"length"}
-_PIECES = 10
 
 
 class TargetList(Mapping[str, Mapping[str, Any]]):
@@ -34,51 +36,52 @@ class TargetList(Mapping[str, Mapping[str, Any]]):
     made when asked for.
 
     Args:
-        paths: strictly ascending.
+        paths: in UTF-8, strictly ascending.
         digests: for each its SHA-256, as it is written.
-        ends: for each its length, as ``:5},``.
+        lengths: likewise.
     """
 
-    def __init__(self, paths: list[bytes], digests: list[bytes], ends: list[bytes]) -> None:
-        self._paths = paths
+    def __init__(
+        self, paths: Sequence[bytes], digests: Sequence[bytes], lengths: Sequence[bytes]
+    ) -> None:
+        self.paths = paths
         self._digests = digests
-        self._ends = ends
+        self._lengths = lengths
 
     def __getitem__(self, path: str) -> Mapping[str, Any]:
-        at = position(self._paths, path)
-        hashes = {"sha256": self._digests[at].decode()}
-        return {"hashes": hashes, "length": int(self._ends[at][1:-2])}
+        wanted = path.encode("utf-8", "surrogatepass")
+        at = bisect_left(self.paths, wanted)
+        if at == len(self.paths) or self.paths[at] != wanted:
+            raise KeyError(path)
+        hashes = {"sha256": self._digests[at].decode("ascii")}
+        return {"hashes": hashes, "length": int(self._lengths[at])}
 
     def __iter__(self) -> Iterator[str]:
-        return map(bytes.decode, self._paths)
+        return map(bytes.decode, self.paths)
 
     def __len__(self) -> int:
-        return len(self._paths)
+        return len(self.paths)
 
 
-def cut_out(data: bytes, *, most: int) -> tuple[TargetList, int, int] | None:
-    """Find the first object under a ``targets`` key, if it is a canonical list of targets with one
-    sha256 each.
+def targets(text: bytes) -> TargetList | None:
+    """The list, if it is a canonical one of targets with one sha256 each.
 
     Args:
-        data: a file's bytes, untrusted, of bounded length.
-        most: quotes to allow.
+        text: of the entries, untrusted, without the first quote, and each ended by ``},"``.
 
     Returns:
-        The list, and where its object begins and ends in `data`. None if it has another shape.
+        None if it has another shape.
     """
-    found = cut(data, _OPENING, most=most)
-    if found is None:
+    found = _ENTRY.findall(text)
+    if not found:
         return None
-    pieces, start, end = found
-    paths, digests, ends = pieces[::_PIECES], pieces[6::_PIECES], pieces[9::_PIECES]
-    count = len(paths)
+    paths, digests, lengths = zip(*found, strict=True)
+    names = b"".join(paths)
     if (
-        len(pieces) != _PIECES * count
-        or any(pieces[at::_PIECES] != [fixed] * count for at, fixed in _FIXED.items())
+        len(names) + sum(map(len, lengths)) + (_DIGITS + _FIXED) * len(paths) != len(text)
         or b"".join(digests).translate(None, _HEX)
-        or not all(map(_END_OF_ENTRY.fullmatch, ends))
-        or not are_names(paths)
+        or not are_plain(names)
+        or not are_ascending(paths)
     ):
         return None
-    return TargetList(paths, digests, ends), start, end
+    return TargetList(paths, digests, lengths)

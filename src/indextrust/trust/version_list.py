@@ -5,80 +5,83 @@ in canonical form:
 
     "meta":{"bin-0000.json":{"version":1},"bin-0001.json":{"version":7},"bins.json":{"version":1}}
 
-Cut at its quotes, such a text repeats itself every four pieces: a name, ``:{``, ``version`` and
-``:7},``. So a handful of operations in C proves the shape of all entries at once. What they
-prove is what the strict reader would have checked one by one; whatever is of another shape
-(other fields, escapes, blanks, an order that isn't canonical) is left to that reader.
+One pattern proves the shape of all entries at once, and that of two neighbours the names differ.
+As they stand, cut apart, they are what is kept. What is proved is what the strict reader would
+have checked one by one; whatever is of another shape (other fields, escapes, blanks, an order
+that isn't canonical) is left to that reader.
 """
 
 from __future__ import annotations
 
-import operator
 import re
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping
-from itertools import compress
 
-from indextrust.trust.quoted import are_names, cut, position
+from indextrust.trust.quoted import are_ascending
 
-__all__ = ["VersionList", "cut_out"]
+__all__ = ["VersionList", "versions"]
 
-_OPENING = b'"meta":{"'
-# as `reader.MAX_DIGITS` and the shape of a version have it
-_END_OF_ENTRY = re.compile(rb":([1-9][0-9]{0,17})\},")
+# A name is as `quoted.are_plain` has it, and without what sorts before the quote that ends it
+# (blank, "!"): so entries are in the order of their names. A version is as `reader.MAX_DIGITS` and
+# its shape have it.
+_ENTRIES = re.compile(rb'(?:([#-+\--Z^-z|~]++)":\{"version":[1-9][0-9]{0,17}\},"(?!\1"))++')
+_APART = b'},"'
+_SOME = 256
 
 
 class VersionList(Mapping[str, Mapping[str, int]]):
     """File name to ``{"version": N}``, as the strict reader gives it, made when asked for.
 
     Args:
-        names: the file names, strictly ascending.
-        ends: for each its version, as ``:7},``.
+        entries: strictly ascending, each as ``bin-0000.json":{"version":1``.
     """
 
-    def __init__(self, names: list[bytes], ends: list[bytes]) -> None:
-        self._names = names
-        self._ends = ends
+    def __init__(self, entries: list[bytes]) -> None:
+        self._entries = entries
 
     def __getitem__(self, name: str) -> Mapping[str, int]:
-        return {"version": int(self._ends[position(self._names, name)][1:-2])}
+        key = name.encode("utf-8", "surrogatepass") + b'":{"version":'
+        at = bisect_left(self._entries, key)
+        if at == len(self._entries) or not self._entries[at].startswith(key):
+            raise KeyError(name)
+        return {"version": int(self._entries[at][len(key) :])}
 
     def __iter__(self) -> Iterator[str]:
-        return map(bytes.decode, self._names)
+        return map(_name, self._entries)
 
     def __len__(self) -> int:
-        return len(self._names)
+        return len(self._entries)
 
     def differing(self, other: VersionList) -> Iterator[str]:
-        """The names that `other` lists in another way, or not at all."""
-        if self._names == other._names:
-            changed = map(operator.ne, self._ends, other._ends)
-            return map(bytes.decode, compress(self._names, changed))
-        listed = dict(zip(other._names, other._ends, strict=True))
-        ours = zip(self._names, self._ends, strict=True)
-        return (name.decode() for name, end in ours if listed.get(name) != end)
+        """The names that `other` lists in another way, or not at all.
+
+        Stretches that are the same in both are left out first: no entry stands twice in a list,
+        so none of the rest is in them.
+        """
+        ours: list[bytes] = []
+        theirs: set[bytes] = set()
+        for at in range(0, max(len(self), len(other)), _SOME):
+            mine, its = self._entries[at : at + _SOME], other._entries[at : at + _SOME]
+            if mine != its:
+                ours += mine
+                theirs.update(its)
+        return (_name(entry) for entry in ours if entry not in theirs)
 
 
-def cut_out(data: bytes, *, most: int) -> tuple[VersionList, int, int] | None:
-    """Find the first object under a ``meta`` key, if it is a canonical list of versions.
+def _name(entry: bytes) -> str:
+    return entry.partition(b'"')[0].decode("ascii")
+
+
+def versions(text: bytes) -> VersionList | None:
+    """The list, if it is a canonical one of versions only.
 
     Args:
-        data: a file's bytes, untrusted, of bounded length.
-        most: quotes to allow.
+        text: of the entries, untrusted, without the first quote, and each ended by ``},"``.
 
     Returns:
-        The list, and where its object begins and ends in `data`. None if it has another shape.
+        None if it has another shape.
     """
-    found = cut(data, _OPENING, most=most)
-    if found is None:
+    if _ENTRIES.fullmatch(text) is None:
         return None
-    pieces, start, end = found
-    names, ends = pieces[::4], pieces[3::4]
-    if (
-        len(pieces) != 4 * len(names)
-        or pieces[1::4] != [b":{"] * len(names)
-        or pieces[2::4] != [b"version"] * len(names)
-        or not all(map(_END_OF_ENTRY.fullmatch, set(ends)))
-        or not are_names(names)
-    ):
-        return None
-    return VersionList(names, ends), start, end
+    entries = text[: -len(_APART)].split(_APART)
+    return VersionList(entries) if are_ascending(entries) else None
