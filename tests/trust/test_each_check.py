@@ -8,10 +8,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from securesystemslib.signer import CryptoSigner
 from tuf.api.metadata import DelegatedRole, Delegations, Metadata, MetaFile, SuccinctRoles
 from tuf.api.metadata import Targets as TufTargets
 
+from indextrust.canonical import canonical
 from indextrust.errors import (
     EquivocationError,
     ExpiredError,
@@ -23,8 +26,16 @@ from indextrust.errors import (
 )
 from indextrust.testing import MetadataRepository
 from indextrust.trust import Known, NotListed, Session, TargetEntry
+from indextrust.trust.checks import in_its_bin
 from indextrust.trust.keys import RoleKeys
-from indextrust.trust.metadata import SuccinctDelegation, Targets
+from indextrust.trust.metadata import (
+    Delegation,
+    SuccinctDelegation,
+    Targets,
+    parse,
+    parse_targets,
+)
+from indextrust.trust.target_list import TargetList
 from tests.support.drive import Driver
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -207,6 +218,34 @@ def test_a_bin_lists_what_falls_to_it_and_nothing_else(
     for number in range(40):
         assert isinstance(client.find(f"files/demo/{number}.whl"), TargetEntry)
     assert client.stored["bin-0"] == honest
+
+
+PATHS = [f"files/demo/{number}.whl" for number in range(60)]
+PREFIXES = st.lists(st.text("0123456789abcdef", max_size=2), min_size=1, max_size=12)
+
+
+@given(st.sets(st.sampled_from(PATHS)), PREFIXES, st.booleans(), st.booleans())
+def test_a_target_is_of_a_bin_if_its_hash_begins_with_one_of_its_prefixes(
+    paths: set[str], prefixes: list[str], full: bool, listed: bool
+) -> None:
+    """However the file was read, and however long the prefixes are."""
+    digests = [hashlib.sha256(path.encode()).hexdigest() for path in paths]
+    prefixes += digests if full else [f"{digest}0" for digest in digests]
+    entries = {path: {"hashes": {"sha256": "0" * 64}, "length": 1} for path in sorted(paths)}
+    fields = {"_type": "targets", "expires": "2030-01-01T00:00:00Z", "targets": entries}
+    tree = {"signatures": [], "signed": {**fields, "spec_version": "1.0", "version": 1}}
+    data = canonical(tree) if listed else json.dumps(tree, indent=1).encode()
+    targets = parse_targets(parse(data, where="bin", max_length=10**6))
+    assert isinstance(targets.targets, TargetList) == (listed and bool(paths))
+    keys = RoleKeys(("0",), 1, {})
+    parent = Targets(1, NOW, {}, (Delegation("bin", keys, True, None, tuple(prefixes)),))
+    if all(digest.startswith(tuple(prefixes)) for digest in digests):
+        in_its_bin(targets, "bin", parent)
+    else:
+        with pytest.raises(MalformedError, match="a target of another bin") as caught:
+            in_its_bin(targets, "bin", parent)
+        strange = hashlib.sha256(str(caught.value.got).encode()).hexdigest()
+        assert not strange.startswith(tuple(prefixes))
 
 
 @pytest.mark.parametrize("bits", [1, 2, 3, 4, 5, 8, 11, 14])

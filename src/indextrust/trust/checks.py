@@ -11,7 +11,7 @@ The functions named ``verified_…`` are the only makers of `Root`, `Timestamp`,
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from indextrust.errors import (
@@ -37,6 +37,7 @@ from indextrust.trust.metadata import (
     parse_targets,
     parse_timestamp,
 )
+from indextrust.trust.target_list import TargetList
 from indextrust.trust.verdict import ALGORITHMS, check_digests, check_hashes, check_length
 
 __all__ = [
@@ -180,16 +181,17 @@ def in_its_bin(targets: Targets, role: str, parent: Targets) -> None:
     if prefixes is None:
         return
     listed = frozenset(prefixes)  # there may be as many as targets: never each with each
-    lengths = sorted({len(prefix) for prefix in prefixes if len(prefix) <= 64})
-    for path in targets.targets:
-        digest = hashlib.sha256(path.encode("utf-8")).hexdigest()
-        if not any(digest[:length] in listed for length in lengths):
-            raise MalformedError(
-                "a target of another bin",
-                where=role,
-                expected=f"paths whose hashes begin with {' or '.join(prefixes[:4])}",
-                got=path,
-            )
+    lengths = {len(prefix) for prefix in prefixes if len(prefix) <= 64}
+    left = {path: hashlib.sha256(path).hexdigest() for path in _encoded_paths(targets)}
+    for length in lengths:
+        left = {path: digest for path, digest in left.items() if digest[:length] not in listed}
+    if left:
+        raise MalformedError(
+            "a target of another bin",
+            where=role,
+            expected=f"paths whose hashes begin with {' or '.join(prefixes[:4])}",
+            got=next(iter(left)).decode("utf-8"),
+        )
 
 
 def same_bytes(data: bytes, info: FileInfo, where: str) -> None:
@@ -230,6 +232,11 @@ def _info_not_rolled_back(before: FileInfo, after: FileInfo, where: str) -> None
                     expected=f"{algorithm} {digest}",
                     got=after.hashes[algorithm],
                 )
+
+
+def _encoded_paths(targets: Targets) -> Sequence[bytes]:
+    listed = targets.targets
+    return listed.paths if isinstance(listed, TargetList) else [path.encode() for path in listed]
 
 
 def _digests(data: bytes, hashes: Mapping[str, str]) -> dict[str, str]:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = ["RoleKeys", "counts", "parse_key", "verify_threshold"]
 
-_HEX = re.compile(r"(?:[0-9a-fA-F]{2})*", re.ASCII)
+_HEX = re.compile(r"[0-9a-fA-F]*", re.ASCII)
 _PEM = re.compile(
     r"-----BEGIN PUBLIC KEY-----\n([A-Za-z0-9+/=\n]+)\n-----END PUBLIC KEY-----\n?", re.ASCII
 )
@@ -167,7 +167,7 @@ def _is_valid(key: SSlibKey, signature: str, payload: bytes) -> bool:
     from securesystemslib.exceptions import UnverifiedSignatureError
     from securesystemslib.signer import Signature
 
-    if not _HEX.fullmatch(signature):
+    if len(signature) % 2 or not _HEX.fullmatch(signature):
         return False
     if key.keytype == "ed25519" and not _canonical_ed25519(bytes.fromhex(signature)):
         return False
