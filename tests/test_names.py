@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from urllib.parse import quote, unquote
 
 import pytest
 from hypothesis import given
@@ -101,6 +102,15 @@ def test_a_name_with_thousands_of_tags_is_refused_unexpanded() -> None:
 def test_a_role_is_one_file_name(role: str, version: int | None, filename: str) -> None:
     assert metadata_filename(role, version) == filename
     assert "/" not in filename
+
+
+@given(st.text("aZ09_.-~%/é?", max_size=4))
+def test_a_role_name_is_percent_encoded_in_full(role: str) -> None:
+    name = metadata_filename(role).removesuffix(".json")
+    assert unquote(name) == role
+    assert name == quote(role, safe="") or set(role) <= {"."}
+    assert not name or name.strip(".")
+    assert "/" not in name
 
 
 def test_bins_cover_every_path_once_and_evenly() -> None:

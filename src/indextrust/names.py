@@ -106,6 +106,7 @@ METADATA_SUFFIX = ".metadata"
 
 _NORMALISED = re.compile(r"[a-z0-9](?:[a-z0-9]|-(?=[a-z0-9]))*", re.ASCII)
 _FILENAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.!+-]*", re.ASCII)
+_UNQUOTED = re.compile(r"[A-Za-z0-9_~-][A-Za-z0-9_.~-]*", re.ASCII)  # quote() leaves it as it is
 _MAX_NAME = 200
 _LONGEST_NAME = 255
 _AROUND = len(".") + len(METADATA_SUFFIX)
@@ -263,9 +264,11 @@ def metadata_filename(role: str, version: int | None = None) -> str:
 
     The role name is percent-encoded, so a role called ``../x`` stays one file name.
     """
-    name = quote(role, safe="")
-    if name.strip(".") == "":  # quote() leaves dots alone
-        name = name.replace(".", "%2E")
+    name = role
+    if not _UNQUOTED.fullmatch(role):
+        name = quote(role, safe="")
+        if name.strip(".") == "":  # quote() leaves dots alone
+            name = name.replace(".", "%2E")
     return f"{name}.json" if version is None else f"{version}.{name}.json"
 
 

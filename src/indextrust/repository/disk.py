@@ -42,6 +42,9 @@ NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 """Flags of ``os.open`` for a file that must not be there yet."""
 
 
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+
 @contextlib.contextmanager
 def storing(what: str) -> Iterator[None]:
     """Turn an `OSError` in the block into a `StoreError` that says what was tried.
@@ -62,16 +65,12 @@ def open_regular(path: str | Path) -> BufferedReader:
         DistributionError: a symbolic link, a folder, a device, a pipe.
         StoreError: it can't be opened.
     """
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
-        descriptor = os.open(path, flags)
+        descriptor, _ = _opened(path)
     except OSError as error:
         if error.errno == errno.ELOOP:
             raise DistributionError(f"{path} is a symbolic link: give the file itself") from None
         raise StoreError(f"can't read {path}: {error.strerror}") from error
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise DistributionError(f"{path} is not a regular file")
     return os.fdopen(descriptor, "rb")
 
 
@@ -81,11 +80,26 @@ def read_bounded(path: str | Path, limit: int) -> bytes | None:
     Raises nothing, whatever a hostile hand has put at `path`.
     """
     try:
-        with open_regular(path) as file:
-            data = file.read(limit + 1)
-    except (DistributionError, StoreError, OSError):
+        descriptor, size = _opened(path)
+        try:
+            data = os.read(descriptor, min(size, limit) + 1)
+            while len(data) <= limit and (more := os.read(descriptor, CHUNK)):
+                data += more  # it grew, or the system gave less than there is
+        finally:
+            os.close(descriptor)
+    except (DistributionError, OSError):
         return None
     return data if len(data) <= limit else None
+
+
+def _opened(path: str | Path) -> tuple[int, int]:
+    """A descriptor of a regular file, and its size. Raises DistributionError, OSError."""
+    descriptor = os.open(path, _READ)
+    found = os.fstat(descriptor)
+    if not stat.S_ISREG(found.st_mode):
+        os.close(descriptor)
+        raise DistributionError(f"{path} is not a regular file")
+    return descriptor, found.st_size
 
 
 @contextlib.contextmanager

@@ -40,7 +40,7 @@ __all__ = ["SECONDS", "opened", "sign_payload", "sign_role"]
 SECONDS = 60.0
 """How long a device or service may take for one signature."""
 
-_STRING = rb'("(?:[^"\\]|\\.)*")'
+_STRING = rb'("[^"\\]*+(?:\\.[^"\\]*+)*+")'
 _ENVELOPE = re.compile(
     rb'\{"signatures":\[\{"keyid":%b,"sig":%b\}\],"signed":' % (_STRING, _STRING)
 )
@@ -109,13 +109,15 @@ def opened(data: bytes, *, where: str) -> tuple[Signature, bytes]:
         SigningError: not of that form.
     """
     match = _ENVELOPE.match(data)
-    if match is None:
-        raise SigningError(
-            f"{where}: expected a file with one signature, as it is written here, "
-            f"got {data[:100]!r}"
-        )
-    keyid, signature = (part.decode("ascii") for part in match.groups())
-    return Signature(json.loads(keyid), json.loads(signature)), data[match.end() : -1]
+    try:
+        if match is not None:
+            keyid, signature = json.loads(b"[%b,%b]" % match.groups())
+            return Signature(keyid, signature), data[match.end() : -1]
+    except ValueError:  # no strings
+        pass
+    raise SigningError(
+        f"{where}: expected a file with one signature, as it is written here, got {data[:100]!r}"
+    )
 
 
 def _signature(signer: Signer, payload: bytes, *, verified: bool = True) -> Signature:
