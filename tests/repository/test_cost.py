@@ -71,6 +71,20 @@ def test_many_files_ask_the_database_as_many_questions_as_one(tmp_path: Path) ->
     assert counts[0] == counts[1]
 
 
+def test_a_publication_reads_its_origin_in_one_transaction_and_the_log_once(place: Place) -> None:
+    place.publish(place.wheel("demo", "1.0"))
+    place.repository.add(place.wheel("demo", "2.0"))
+    with statements() as seen:
+        place.repository.publish()
+    inserts = [at for at, text in enumerate(seen) if text.startswith("INSERT INTO log ")]
+    before = seen[: inserts[0]]
+    assert before.count("BEGIN") == 2  # one to read, and that of the numbers
+    allotting = len(before) - before[::-1].index("BEGIN")
+    chains = [text for text in before[:allotting] if "FROM log" in text]
+    assert len(chains) == 2  # where it stands, and the changes that wait
+    assert len([text for text in seen[allotting:] if "FROM log" in text]) == len(inserts)
+
+
 def test_a_publication_reads_the_bins_that_it_touches_and_no_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

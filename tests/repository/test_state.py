@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 import stat
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 from securesystemslib.signer import CryptoSigner
 
 from indextrust.distribution import DistributionFile
@@ -15,7 +18,7 @@ from indextrust.repository import Repository
 from indextrust.repository.changes import Add, Change, Remove, Yank
 from indextrust.repository.inspect import read_distribution
 from indextrust.repository.origin import Origin
-from indextrust.repository.schema import VERSION
+from indextrust.repository.schema import VERSION, Database
 from tests.repository.place import Place, everything
 
 DEMO = NormalizedName("demo")
@@ -58,6 +61,36 @@ def test_the_state_is_for_its_owner_alone(place: Place) -> None:
     mode = (place.repository.folder / "state.sqlite").stat().st_mode
     assert stat.S_IMODE(mode) == 0o600
     assert stat.S_IMODE((place.repository.folder / "objects").stat().st_mode) == 0o700
+
+
+def test_what_is_read_stays_until_something_is_written_and_that_is_there_at_once(
+    place: Place,
+) -> None:
+    """In one operation: others see what a write returned from, and nobody writes in between."""
+    path = place.repository.folder / "state.sqlite"
+    database, count = Database(path), sa.text("SELECT count(*) FROM projects")
+    with database.connected(), contextlib.closing(sqlite3.connect(path, timeout=0)) as other:
+        with database.read() as db:
+            assert db.scalar(count) == 0
+        with pytest.raises(sqlite3.OperationalError, match="locked"):
+            other.execute("INSERT INTO projects VALUES ('attacked')").connection.commit()
+        other.rollback()
+        with database.read() as db:
+            assert db.scalar(count) == 0
+        with database.begin() as db:
+            db.execute(sa.text("INSERT INTO projects VALUES ('demo')"))
+            with database.read() as same:
+                assert same.scalar(count) == 1
+        assert other.execute("SELECT count(*) FROM projects").fetchone() == (1,)
+        with contextlib.suppress(ZeroDivisionError), database.begin() as db:
+            db.execute(sa.text("INSERT INTO projects VALUES ('other')"))
+            raise ZeroDivisionError
+        assert other.execute("SELECT count(*) FROM projects").fetchone() == (1,)
+        with database.begin() as db:
+            db.execute(sa.text("INSERT INTO projects VALUES ('other')"))
+            with pytest.raises(StoreError, match="already"):
+                database.begin().__enter__()
+        assert other.execute("SELECT count(*) FROM projects").fetchone() == (2,)
 
 
 def test_a_number_once_allotted_is_never_handed_out_again(place: Place) -> None:

@@ -202,7 +202,8 @@ class Emergency(Questions):
                 self._decide(add, remove)
                 pending = self._state.queue.pending(limit=self.WINDOW)
                 done = self._publish(pending, timedelta(0))
-                while (pending := self._state.queue.pending(limit=self.WINDOW)).changes:
+                while pending.more:
+                    pending = self._state.queue.pending(limit=self.WINDOW)
                     done = done.then(self._publish(pending, timedelta(0)))
                 return replace(done, repaired=repaired, lost=lost)
         finally:

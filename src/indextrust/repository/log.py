@@ -29,7 +29,7 @@ An entry's authenticity is checked where it is used: a publication verifies ever
 last change that was published, without a gap, up to the head (once in a process, and then only
 what came since: `indextrust.repository.queue`); `Repository.log` what it shows.
 
-Reading takes many transactions, and between two of them the attacker writes. So each entry is
+Reading may take many transactions, and between two the attacker writes. So each entry is
 checked against the HMAC of the one that was *read* before it, not of the one that lies there by
 now, and the last against the head: an HMAC vouches for all that precedes it, hence whoever has
 read up to a known one has read the log and not a mixture of it with a branch that was given up.
@@ -143,13 +143,13 @@ class Log:
     """The log in the state database.
 
     Args:
-        begin: begins a transaction.
+        read: a transaction to read in.
         seal: key and head.
         who: is named in what is appended.
     """
 
-    def __init__(self, begin: Transaction, seal: Seal, who: str) -> None:
-        self._begin = begin
+    def __init__(self, read: Transaction, seal: Seal, who: str) -> None:
+        self._read = read
         self._seal = seal
         self._who = who
 
@@ -164,6 +164,7 @@ class Log:
         db: sa.Connection,
         items: Iterable[tuple[str, NormalizedName | None, str]],
         now: str,
+        tip: Head | None = None,
     ) -> Head:
         """Append entries, within a transaction. To be followed by `keep` when it is committed.
 
@@ -171,6 +172,7 @@ class Log:
             db: the transaction.
             items: kind, project and body of each, any number.
             now: the time.
+            tip: the last entry, if it was verified in this transaction (as by `tip`).
 
         Returns:
             The new head.
@@ -178,7 +180,7 @@ class Log:
         Raises:
             AlteredStateError: the log does not end as it did.
         """
-        return self._append(db, self.tip(db), items, now)
+        return self._append(db, tip or self.tip(db), items, now)
 
     def append_to_rest(
         self, db: sa.Connection, since: int, kind: str, fields: Mapping[str, Any], now: str
@@ -290,7 +292,7 @@ class Log:
         Raises:
             AlteredStateError: while it runs, at the first entry that is not as it was written.
         """
-        with self._within(db) as transaction:
+        with self.within(db) as transaction:
             tip = self.tip(transaction)
         for entry in self.chain(since, db):
             if entry.number == tip.number and entry.mac != tip.mac:
@@ -308,7 +310,7 @@ class Log:
         """
         mac = None
         while True:
-            with self._within(db) as transaction:
+            with self.within(db) as transaction:
                 page = list(self._page(transaction, since, None, mac=mac))
             yield from page
             if len(page) < _PAGE:
@@ -350,7 +352,7 @@ class Log:
     def _pages(self, since: int, where: _Condition) -> Iterator[Entry]:
         """The entries after `since` that meet a condition, a transaction for each page."""
         while True:
-            with self._begin() as db:
+            with self._read() as db:
                 page = list(self._page(db, since, where))
             yield from page
             if len(page) < _PAGE:
@@ -358,12 +360,12 @@ class Log:
             since = page[-1].number
 
     @contextlib.contextmanager
-    def _within(self, db: sa.Connection | None) -> Iterator[sa.Connection]:
-        """The transaction that is there, or a new one."""
+    def within(self, db: sa.Connection | None) -> Iterator[sa.Connection]:
+        """The transaction that is there, or (None) one to read in."""
         if db is not None:
             yield db
         else:
-            with self._begin() as transaction:
+            with self._read() as transaction:
                 yield transaction
 
     def entry(self, db: sa.Connection, number: int) -> Entry:

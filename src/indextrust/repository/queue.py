@@ -26,7 +26,6 @@ What is proved and what not: see `indextrust.repository.log`.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
@@ -62,10 +61,14 @@ BOTH = (HASHES, None, json.dumps({"hashes": "both"}))
 
 
 class Pending(NamedTuple):
-    """Queued changes in order, and the number of the last one (0 if there are none)."""
+    """Queued changes in order, and the number of the last one (0 if there are none).
+
+    `more`: whether others wait behind them.
+    """
 
     changes: tuple[Change, ...]
     last: int
+    more: bool = False
 
 
 @dataclass(frozen=True)
@@ -162,14 +165,17 @@ class Queue:
     """The queue in the state database.
 
     Args:
-        begin: begins a transaction.
+        begin: begins a transaction, to write.
+        read: a transaction to read in.
         log: the log in the same database.
     """
 
-    def __init__(self, begin: Transaction, log: Log) -> None:
+    def __init__(self, begin: Transaction, read: Transaction, log: Log) -> None:
         self._begin = begin
+        self._read = read
         self.log = log
         self._ledger: Ledger | None = None
+        self._followed: object = None  # the transaction in which it was brought up to date
         self._begun: dict[int, int] = {}
 
     def create(
@@ -233,12 +239,16 @@ class Queue:
                 ) from error
 
     def ledger(self) -> Ledger:
-        """Where the publications stand.
+        """Where the publications stand. Reads the log once in a transaction (`Database.read`).
 
         Raises:
             AlteredStateError: an entry that counts was not written by this repository.
         """
-        return self._follow(None)
+        with self._read() as db:
+            transaction = db.get_transaction()
+        if self._ledger is None or transaction is not self._followed:
+            self._ledger, self._followed = self._follow(None), transaction
+        return self._ledger
 
     def pending(self, *, limit: int | None = None, upto: int | None = None) -> Pending:
         """Queued changes in order, from the first one on.
@@ -273,7 +283,7 @@ class Queue:
                 f"log entries after {vouched} are not those that were verified a moment ago: "
                 f"somebody writes to the state; nothing is signed"
             )
-        return Pending(tuple(changes), last if changes else 0)
+        return Pending(tuple(changes), last if changes else 0, last < ledger.last)
 
     def waiting(self) -> int:
         """How many changes wait. Reads them all. Raises AlteredStateError."""
@@ -291,7 +301,7 @@ class Queue:
             AlteredStateError: one of them was not written by this repository.
         """
         found: dict[NormalizedName, list[Change]] = {project: [] for project in projects}
-        with self._begin() as db:
+        with self._read() as db:
             end = self.log.last_end(db)
         done = 0 if end is None else _number(end, "upto")
         for entry in self.log.of_projects(projects, since=done):
@@ -320,13 +330,14 @@ class Queue:
             The new head, to be kept after the commit and before anything is written; its number
             is the publication's.
         """
-        upto = max(last, self._follow(db).done)
+        ledger = self._follow(db)
+        upto = max(last, ledger.done)
         body = {
             "upto": upto,
             "snapshot": versions.get(SNAPSHOT),
             "timestamp": versions.get(TIMESTAMP),
         }
-        head = self.log.append(db, [(BEGIN, None, json.dumps(body))], now)
+        head = self.log.append(db, [(BEGIN, None, json.dumps(body))], now, ledger.head)
         self._begun = {head.number: upto}
         return head
 
@@ -362,7 +373,7 @@ class Queue:
             body["hashes"] = "both"
         for name in (SNAPSHOT, TIMESTAMP):
             body[name] = roles[name]._asdict() if name in roles else None
-        return self.log.append(db, [(END, None, json.dumps(body))], now)
+        return self.log.append(db, [(END, None, json.dumps(body))], now, ledger.head)
 
     def rebin(self, db: sa.Connection, bins: str, towards: str, now: str) -> Head:
         """Log that a re-binning begins, within the transaction that adopts the new bins.
@@ -436,7 +447,7 @@ class Queue:
         """
         ledger = self._ledger
         if ledger is None:
-            with contextlib.nullcontext(db) if db is not None else self._begin() as transaction:
+            with self.log.within(db) as transaction:
                 end = self.log.last_end(transaction)
             done = 0 if end is None else _number(end, "upto")
             ledger = Ledger(Head(done, ""), done).after(self.log.verified(since=done, db=db))

@@ -340,9 +340,11 @@ class Repository(Emergency):
         """
         with self._unfrozen():
             check_unchanged(self._state, self._storage)
-            done = self._publish(self._state.queue.pending(limit=self.WINDOW), timedelta(0))
-            while (pending := self._state.queue.pending(limit=self.WINDOW)).changes:
+            pending = self._state.queue.pending(limit=self.WINDOW)
+            done = self._publish(pending, timedelta(0))
+            while pending.more:
                 check_unchanged(self._state, self._storage)  # hours may have gone by
+                pending = self._state.queue.pending(limit=self.WINDOW)
                 done = done.then(self._publish(pending, timedelta(0)))
             return done
 

@@ -194,25 +194,43 @@ class Database:
 
     @contextlib.contextmanager
     def connected(self) -> Iterator[None]:
-        """One connection for all transactions of this thread in the block. Raises StoreError."""
+        """One connection for all transactions of this thread in the block, for whoever keeps all
+        other writers out (`lock`): what is read from one write to the next is read in one
+        transaction. Raises StoreError."""
         with self._telling(), self._engine.connect() as db:
-            self._own.connection = db
+            self._own.connection, self._own.reading = db, None
             try:
                 yield
             finally:
-                self._own.connection = None
+                self._own.connection = self._own.reading = None
 
     @contextlib.contextmanager
     def begin(self) -> Iterator[sa.Connection]:
-        """One transaction. Raises StoreError."""
+        """One transaction of its own, to write. Raises StoreError."""
         connection: sa.Connection | None = getattr(self._own, "connection", None)
         with self._telling():
-            if connection is not None:
-                with connection.begin():
-                    yield connection
-            else:
+            if connection is None:
                 with self._engine.begin() as db:
                     yield db
+                return
+            if self._own.reading is not None:
+                self._own.reading.rollback()
+                self._own.reading = None
+            with connection.begin():
+                yield connection
+
+    @contextlib.contextmanager
+    def read(self) -> Iterator[sa.Connection]:
+        """A transaction to read in: within `connected` the one that is there. Raises StoreError."""
+        connection: sa.Connection | None = getattr(self._own, "connection", None)
+        with self._telling():
+            if connection is None:
+                with self._engine.begin() as db:
+                    yield db
+                return
+            if not connection.in_transaction():
+                self._own.reading = connection.begin()
+            yield connection
 
     @contextlib.contextmanager
     def _telling(self) -> Iterator[None]:

@@ -1,6 +1,7 @@
 """The repository's working copy: what is published, what is queued, which numbers are used.
 
-One SQLite file, through SQLAlchemy Core; every public method is one transaction. The tables say
+One SQLite file, through SQLAlchemy Core; every public method that writes is one transaction, and
+within `connected` all that is read from one write to the next is another. The tables say
 what *is published*: they change only after the files are out (`finish`), so a crash at any point
 leaves rows in the queue and never a row that claims more than the disk holds. The one exception
 is made on purpose, and before anything is written: `allot` records which version numbers, and
@@ -92,11 +93,11 @@ class State:
     """
 
     def __init__(self, database: Database, seal: Seal, who: str) -> None:
-        self._begin = database.begin
+        self._begin, self._read = database.begin, database.read
         self.connected = database.connected
         self._seal = seal
         self.folder = seal.path.parent
-        self.queue = Queue(self._begin, Log(self._begin, seal, who))
+        self.queue = Queue(self._begin, self._read, Log(self._read, seal, who))
 
     @classmethod
     def create(
@@ -135,7 +136,8 @@ class State:
                 rows = [RoleRow(name, 0, 0, 0, "", schema.NEVER)._asdict() for name in online]
                 db.execute(schema.roles.insert(), rows)
                 _adopt(db, offline)
-                Queue(engine.begin, Log(engine.begin, seal, who)).create(db, roots, now, hashes)
+                begin = engine.begin
+                Queue(begin, begin, Log(begin, seal, who)).create(db, roots, now, hashes)
             os.rename(fresh, path)
             fsync_folder(path.parent)
         except (OSError, sa.exc.SQLAlchemyError) as error:
@@ -146,7 +148,7 @@ class State:
 
     def roles(self, names: Iterable[str] | None = None) -> dict[str, RoleRow]:
         """These roles, or (None) every role, by name."""
-        with self._begin() as db:
+        with self._read() as db:
             return _roles(db, names)
 
     def recorded(self, names: Iterable[str]) -> dict[str, Recorded]:
@@ -161,20 +163,20 @@ class State:
 
     def retired(self, keyid: str | None = None) -> dict[str, RoleRow]:
         """Bins out of use: those that a snapshot under this key has to list, or (None) all."""
-        with self._begin() as db:
+        with self._read() as db:
             rows = retired.rows(db, keyid)
         return {row["name"]: RoleRow(expires=schema.NEVER, **row) for row in rows}
 
     def role(self, name: str) -> RoleRow:
         """One role."""
-        with self._begin() as db:
+        with self._read() as db:
             return RoleRow(
                 *db.execute(sa.select(schema.roles).where(schema.roles.c.name == name)).one()
             )
 
     def roots(self) -> dict[int, str]:
         """SHA-256 of every root file, by version."""
-        with self._begin() as db:
+        with self._read() as db:
             return {row.version: row.sha256 for row in db.execute(sa.select(schema.roots))}
 
     def due(self, by: str, latest: str) -> list[str]:
@@ -185,17 +187,17 @@ class State:
             latest: those that expire later than a role signed now would: signed while the clock
                 was ahead. And those whose publication was interrupted.
         """
-        with self._begin() as db:
+        with self._read() as db:
             return sorted(set(db.scalars(_due, {"by": by, "latest": latest})) - {*_OFFLINE})
 
     def projects(self) -> list[NormalizedName]:
         """All projects, sorted."""
-        with self._begin() as db:
+        with self._read() as db:
             return [NormalizedName(name) for name in db.scalars(_project_names)]
 
     def known(self, projects: Iterable[NormalizedName]) -> set[NormalizedName]:
         """Those of `projects` that have a published document."""
-        with self._begin() as db:
+        with self._read() as db:
             return bulk.known_projects(db, projects)
 
     def files(self, project: NormalizedName) -> dict[str, DistributionFile]:
@@ -206,19 +208,19 @@ class State:
         self, projects: Iterable[NormalizedName]
     ) -> dict[NormalizedName, dict[str, DistributionFile]]:
         """The published files of each project, by file name; of a new project there are none."""
-        with self._begin() as db:
+        with self._read() as db:
             return bulk.files_of(db, projects)
 
     def recorded_files(
         self, projects: Iterable[NormalizedName]
     ) -> dict[NormalizedName, dict[str, DistributionFile]]:
         """As `files_of`, but with fields of any form: for `provenance.check_project`."""
-        with self._begin() as db:
+        with self._read() as db:
             return bulk.files_of(db, projects, bulk.unchecked)
 
     def elsewhere(self, project: NormalizedName) -> set[str]:
         """Names of the published files of a project whose bytes the operator serves himself."""
-        with self._begin() as db:
+        with self._read() as db:
             return bulk.elsewhere(db, project)
 
     def target(self, path: str) -> TargetFile | None:
@@ -227,13 +229,13 @@ class State:
 
     def targets_at(self, paths: Iterable[str]) -> dict[str, TargetFile]:
         """What is signed for each of these paths that is a target."""
-        with self._begin() as db:
+        with self._read() as db:
             return bulk.targets_at(db, paths)
 
     def bins(self, names: Iterable[str]) -> Iterator[tuple[str, dict[str, TargetFile]]]:
         """What is signed for every target path of each bin, a few bins at a time in memory."""
         for piece in bulk.pieces(names, _BINS_AT_A_TIME):
-            with self._begin() as db:
+            with self._read() as db:
                 found = bulk.targets_of(db, piece)
             yield from found.items()
 
@@ -241,7 +243,7 @@ class State:
         """The same as the entries of each bin's file, a few bins at a time in memory; `both`:
         whether there may be SHA-512, which are left out otherwise."""
         for piece in bulk.pieces(names, _BINS_AT_A_TIME):
-            with self._begin() as db:
+            with self._read() as db:
                 found = bulk.entries_of(db, piece, both=both)
             yield from found.items()
 
@@ -249,14 +251,14 @@ class State:
         """What is signed for every target path."""
         columns = schema.targets.c
         query = sa.select(columns.path, columns.length, columns.sha256, columns.sha512)
-        with self._begin() as db:
+        with self._read() as db:
             return {row.path: TargetFile(*row[1:]) for row in db.execute(query)}
 
     def documents(self) -> int:
         """How many targets are documents of projects."""
         path = schema.targets.c.path
         query = sa.select(sa.func.count()).where((path >= "simple/") & (path < "simple0"))
-        with self._begin() as db:
+        with self._read() as db:
             return db.scalar(query) or 0
 
     def used(self, filename: str) -> tuple[str, str] | None:
@@ -265,12 +267,12 @@ class State:
 
     def used_of(self, filenames: Iterable[str]) -> dict[str, tuple[str, str]]:
         """The same for many file names, by the name in lower case."""
-        with self._begin() as db:
+        with self._read() as db:
             return bulk.used(db, filenames)
 
     def counts(self) -> Counts:
         """How many projects and files there are."""
-        with self._begin() as db:
+        with self._read() as db:
             tables = (schema.projects, schema.files)
             counts = [db.scalar(sa.select(sa.func.count()).select_from(t)) or 0 for t in tables]
             return Counts(*counts)
@@ -278,7 +280,7 @@ class State:
     def sha256_only(self) -> int:
         """How many files have a SHA-256 alone."""
         query = sa.select(sa.func.count()).where(schema.files.c.sha512.is_(None))
-        with self._begin() as db:
+        with self._read() as db:
             return db.scalar(query) or 0
 
     def sha256_for_good(self) -> int:
@@ -286,25 +288,25 @@ class State:
         columns = schema.files.c
         keeps = columns.elsewhere | (sa.func.length(columns.filename) > LONGEST_WITH_SHA512)
         query = sa.select(sa.func.count()).where(columns.sha512.is_(None) & keeps)
-        with self._begin() as db:
+        with self._read() as db:
             return db.scalar(query) or 0
 
     def without_sha512(self) -> Iterator[tuple[NormalizedName, str]]:
         """Project and name of published files with a SHA-256 alone that may get a SHA-512, in
         order; a transaction for some hundred."""
-        return bulk.without_sha512(self._begin)
+        return bulk.without_sha512(self._read)
 
     def documents_without_sha512(self) -> Iterator[NormalizedName]:
         """Projects whose documents are signed with a SHA-256 alone, likewise."""
-        return bulk.documents_without_sha512(self._begin)
+        return bulk.documents_without_sha512(self._read)
 
     def bins_with_targets(self) -> Iterator[str]:
         """Names of the bins that targets are said to be in, a few at a time."""
-        return bulk.distinct(self._begin, schema.targets.c.bin)
+        return bulk.distinct(self._read, schema.targets.c.bin)
 
     def projects_with_files(self) -> Iterator[str]:
         """Names of the projects that files are said to be of, a few at a time."""
-        return bulk.distinct(self._begin, schema.files.c.project)
+        return bulk.distinct(self._read, schema.files.c.project)
 
     # -- publication -------------------------------------------------------------------------
 
