@@ -22,6 +22,7 @@ from indextrust.repository import schema
 from indextrust.repository.plan import ProjectPlan, TargetFile
 
 __all__ = [
+    "among",
     "distinct",
     "documents_without_sha512",
     "elsewhere",
@@ -41,7 +42,7 @@ __all__ = [
 
 _PIECE = 500
 _FIELDS = [field.name for field in dataclasses.fields(DistributionFile)]
-_FILE = [schema.files.c[name] for name in _FIELDS]
+
 _HEAD = """'"' || path || '":{"hashes":{"sha256":"' || sha256 || """
 _SHA512 = """coalesce('","sha512":"' || sha512, '') || """
 _TAIL = """'"},"length":' || length || '}'"""
@@ -51,6 +52,45 @@ _ENTRIES = {
 }
 """The entries of a bin as `encode.bin_payload` writes them, with commas between; with the SHA-512
 of those that have one it takes a third longer."""
+
+
+def among(column: sa.Column[str]) -> sa.ColumnElement[bool]:
+    """Whether the value is one of ``keys``, which are given when the statement is executed.
+
+    (To make a statement costs more than to execute it on few rows: so they are made once.)
+    """
+    return column.in_(sa.bindparam("keys", expanding=True))
+
+
+_files, _targets = schema.files.c, schema.targets.c
+_FILES_OF = (
+    sa.select(*(_files[name] for name in _FIELDS))
+    .where(among(_files.project))
+    .order_by(_files.filename)
+)
+_TARGETS_AT = sa.select(_targets.path, _targets.length, _targets.sha256, _targets.sha512).where(
+    among(_targets.path)
+)
+_TARGETS_OF = sa.select(
+    _targets.bin, _targets.path, _targets.length, _targets.sha256, _targets.sha512
+).where(among(_targets.bin))
+_ENTRIES_OF = {
+    both: sa.select(_targets.bin, entries).where(among(_targets.bin)).group_by(_targets.bin)
+    for both, entries in _ENTRIES.items()
+}
+_KNOWN = sa.select(schema.projects.c.name).where(among(schema.projects.c.name))
+_USED = sa.select(schema.used.c.folded, schema.used.c.filename, schema.used.c.sha256).where(
+    among(schema.used.c.folded)
+)
+_ONE = (_files.project == sa.bindparam("of")) & (_files.filename == sa.bindparam("name"))
+_REMOVE = schema.files.delete().where(_ONE)
+_YANK = schema.files.update().where(_ONE).values(yanked=sa.bindparam("reason"))
+_REHASH = (
+    schema.files.update()
+    .where(_ONE)
+    .values(sha512=sa.bindparam("digest"), metadata_sha512=sa.bindparam("beside"))
+)
+_DROP = schema.targets.delete().where(_targets.path == sa.bindparam("of"))
 
 
 def pieces(keys: Iterable[str], size: int = _PIECE) -> Iterator[list[str]]:
@@ -74,8 +114,7 @@ def files_of(
     """
     found: dict[NormalizedName, dict[str, DistributionFile]] = {name: {} for name in projects}
     for piece in pieces(found):
-        query = sa.select(*_FILE).where(schema.files.c.project.in_(piece))
-        for row in db.execute(query.order_by(schema.files.c.filename)):
+        for row in db.execute(_FILES_OF, {"keys": piece}):
             found[row.project][row.filename] = make(*row)
     return found
 
@@ -96,21 +135,17 @@ def elsewhere(db: sa.Connection, project: NormalizedName) -> set[str]:
 
 def targets_at(db: sa.Connection, paths: Iterable[str]) -> dict[str, TargetFile]:
     """What is signed for each of these target paths that is one."""
-    targets = schema.targets.c
     found = {}
     for piece in pieces(paths):
-        query = sa.select(targets.path, targets.length, targets.sha256, targets.sha512)
-        for path, *target in db.execute(query.where(targets.path.in_(piece))).all():
+        for path, *target in db.execute(_TARGETS_AT, {"keys": piece}).all():
             found[path] = TargetFile(*target)
     return found
 
 
 def targets_of(db: sa.Connection, bins: Sequence[str]) -> dict[str, dict[str, TargetFile]]:
     """What is signed for every target path of each bin. `bins`: a piece."""
-    targets = schema.targets.c
     found: dict[str, dict[str, TargetFile]] = {name: {} for name in bins}
-    query = sa.select(targets.bin, targets.path, targets.length, targets.sha256, targets.sha512)
-    rows = db.execute(query.where(targets.bin.in_(bins))).all()
+    rows = db.execute(_TARGETS_OF, {"keys": bins}).all()
     for name, path, length, sha256, sha512 in rows:
         found[name][path] = TargetFile(length, sha256, sha512)
     return found
@@ -122,27 +157,24 @@ def entries_of(db: sa.Connection, bins: Sequence[str], *, both: bool) -> dict[st
 
     (In the order of the file if the database reads a bin in the order of its key.)
     """
-    query = sa.select(schema.targets.c.bin, _ENTRIES[both]).where(schema.targets.c.bin.in_(bins))
-    rows = db.execute(query.group_by(schema.targets.c.bin)).all()
+    rows = db.execute(_ENTRIES_OF[both], {"keys": bins}).all()
     return {**dict.fromkeys(bins, b""), **{name: text.encode("utf-8") for name, text in rows}}
 
 
 def known_projects(db: sa.Connection, projects: Iterable[NormalizedName]) -> set[NormalizedName]:
     """Those of `projects` that have a published document."""
-    name = schema.projects.c.name
     return {
         NormalizedName(found)
         for piece in pieces(projects)
-        for found in db.scalars(sa.select(name).where(name.in_(piece)))
+        for found in db.scalars(_KNOWN, {"keys": piece})
     }
 
 
 def used(db: sa.Connection, filenames: Iterable[str]) -> dict[str, tuple[str, str]]:
     """By the name in lower case: the spelling and the digest that ever were used for it."""
-    columns, found = schema.used.c, {}
+    found = {}
     for piece in pieces(name.lower() for name in filenames):
-        query = sa.select(columns.folded, columns.filename, columns.sha256)
-        for folded, filename, sha256 in db.execute(query.where(columns.folded.in_(piece))):
+        for folded, filename, sha256 in db.execute(_USED, {"keys": piece}):
             found[folded] = (filename, sha256)
     return found
 
@@ -174,24 +206,20 @@ def store(db: sa.Connection, plans: Collection[ProjectPlan], bin_of: Callable[[s
     known = known_projects(db, (plan.project for plan in plans))
     new = [{"name": plan.project} for plan in plans if plan.project not in known]
     insert(db, schema.projects, new)
-    columns = schema.files.c
-    one = (columns.project == sa.bindparam("of")) & (columns.filename == sa.bindparam("name"))
     gone = [file for plan in plans for file in (*plan.removed, *plan.again)]
     if removed := [{"of": file.project, "name": file.filename} for file in gone]:
-        db.execute(schema.files.delete().where(one), removed)
+        db.execute(_REMOVE, removed)
     # Of a file that stays nothing can change but its yank, and that its SHA-512 is listed.
     if changed := [
         {"of": f.project, "name": f.filename, "reason": f.yanked} for p in plans for f in p.changed
     ]:
-        yank = schema.files.update().where(one).values(yanked=sa.bindparam("reason"))
-        db.execute(yank, changed)
+        db.execute(_YANK, changed)
     if rehashed := [
         {"of": f.project, "name": f.filename, "digest": f.sha512, "beside": f.metadata_sha512}
         for p in plans
         for f in p.rehashed
     ]:
-        row = schema.files.update().where(one).values(sha512=sa.bindparam("digest"))
-        db.execute(row.values(metadata_sha512=sa.bindparam("beside")), rehashed)
+        db.execute(_REHASH, rehashed)
     insert(
         db,
         schema.files,
@@ -201,7 +229,8 @@ def store(db: sa.Connection, plans: Collection[ProjectPlan], bin_of: Callable[[s
             for file in plan.added
         ],
     )
-    _delete(db, schema.targets.c.path, [path for plan in plans for path in (*plan.drop, *plan.put)])
+    if paths := [{"of": path} for plan in plans for path in (*plan.drop, *plan.put)]:
+        db.execute(_DROP, paths)
     insert(
         db,
         schema.targets,
@@ -273,8 +302,3 @@ def insert(db: sa.Connection, table: sa.Table, rows: Sequence[Mapping[str, objec
     """Insert rows; there may be none."""
     if rows:
         db.execute(table.insert(), rows)
-
-
-def _delete(db: sa.Connection, column: sa.Column[str], keys: list[str]) -> None:
-    for piece in pieces(keys):
-        db.execute(column.table.delete().where(column.in_(piece)))

@@ -170,9 +170,7 @@ class State:
     def role(self, name: str) -> RoleRow:
         """One role."""
         with self._read() as db:
-            return RoleRow(
-                *db.execute(sa.select(schema.roles).where(schema.roles.c.name == name)).one()
-            )
+            return RoleRow(*db.execute(_ROLES, {"keys": [name]}).one())
 
     def roots(self) -> dict[int, str]:
         """SHA-256 of every root file, by version."""
@@ -334,12 +332,11 @@ class State:
             RepositoryError: a file name stands for other bytes: the queue was altered.
             AlteredStateError: a role has no row, or does not keep its number.
         """
-        bound = [{"role": name, "number": number} for name, number in sorted(numbers.items())]
+        bound = [{"role": name, "allotted": number} for name, number in sorted(numbers.items())]
         with self._begin() as db:
             bulk.use(db, files)
             if bound:
-                row = schema.roles.update().where(schema.roles.c.name == sa.bindparam("role"))
-                db.execute(row.values(allotted=sa.bindparam("number")), bound)
+                db.execute(_SET, bound)
             kept = {name: row.allotted for name, row in _roles(db, numbers).items()}
             if odd := sorted(name for name in numbers if kept.get(name) != numbers[name]):
                 raise AlteredStateError(
@@ -380,8 +377,7 @@ class State:
                 for name, (file, expires) in signed.items()
             ]
             if rows:
-                update = schema.roles.update().where(schema.roles.c.name == sa.bindparam("role"))
-                db.execute(update, rows)
+                db.execute(_SET, rows)
             bulk.store(db, plans, bin_of)
             files = {name: file for name, (file, _) in signed.items()}
             head = self.queue.end(db, publication, files, listed, now)
@@ -450,6 +446,8 @@ class State:
         }
 
 
+_ROLES = sa.select(schema.roles).where(bulk.among(schema.roles.c.name))
+_SET = schema.roles.update().where(schema.roles.c.name == sa.bindparam("role"))
 _project_names = sa.select(schema.projects.c.name).order_by(schema.projects.c.name)
 
 
@@ -461,13 +459,10 @@ _due = sa.union_all(  # by an index each: together they would read every row
 
 
 def _roles(db: sa.Connection, names: Iterable[str] | None) -> dict[str, RoleRow]:
-    query = sa.select(schema.roles)
     if names is None:
-        return {row.name: RoleRow(*row) for row in db.execute(query).all()}
+        return {row.name: RoleRow(*row) for row in db.execute(sa.select(schema.roles)).all()}
     rows = (
-        row
-        for piece in bulk.pieces(names)
-        for row in db.execute(query.where(schema.roles.c.name.in_(piece))).all()
+        row for piece in bulk.pieces(names) for row in db.execute(_ROLES, {"keys": piece}).all()
     )
     return {row.name: RoleRow(*row) for row in rows}
 
