@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -115,11 +116,17 @@ def test_core_metadata_alone_that_was_altered_is_in_the_record(shop: Shop, word:
     assert file.good.sha256 == honest
 
 
-@pytest.mark.parametrize("project", ["demo", "evil"])
+@pytest.mark.parametrize(("project", "links"), [("demo", True), ("evil", True), ("demo", False)])
 def test_core_metadata_that_the_thief_listed_of_a_file_that_is_kept_is_in_the_record(
-    shop: Shop, project: str
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, project: str, links: bool
 ) -> None:
     """Else who saw them has an alarm when those in the wheel come, which no record explains."""
+    if not links:  # a file system on which a file has one name
+
+        def refuse(*_: object, **__: object) -> None:
+            raise PermissionError(errno.EPERM, "no hard links")
+
+        monkeypatch.setattr(os, "link", refuse)
     forger, name = shop.forger, f"{project}-4.0-py3-none-any.whl"
     wheel = shop.place.wheel(project, "4.0").read_bytes()
     evil = hashlib.sha256(b"evil").hexdigest()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -94,7 +95,7 @@ class Sources:
             named = Path(folder) / wanted.filename
             try:
                 with storing(f"write {named}"):
-                    os.link(private, named)
+                    _give_name(private, named)
                 return read_distribution(named, upload_time=_ANY_TIME)[0].metadata_sha256
             except (DistributionError, InputError) as error:
                 raise CeremonyError(f"{path} can't be listed, restored or kept: {error}") from error
@@ -135,3 +136,11 @@ class Sources:
                 record = good.project(project)
             known = None if record is None else record.files.get(filename)
         return Wanted(project, filename, item.outcome, known)
+
+
+def _give_name(path: Path, named: Path) -> None:
+    """A second name for a file, or a copy where files have one name. Raises OSError."""
+    try:
+        os.link(path, named, follow_symlinks=False)
+    except OSError:
+        shutil.copyfile(path, named, follow_symlinks=False)
