@@ -199,6 +199,10 @@ def test_a_delegation_that_differs_in_any_detail_is_not_ours() -> None:
         worse.append(tree)
     worse.append({**good, **BinScheme.of(512).delegation(["ab"], 1)})
     worse.append({"roles": good["roles"][:3]})
+    for bits in (9.0, 2.5, True):  # JSON has them, and none is a number of bits
+        tree = BinScheme.of(512).delegation(["ab"], 1)
+        tree["succinct_roles"]["bit_length"] = bits
+        worse.append(tree)
     for tree in worse:
         with pytest.raises(RepositoryError, match="in the profile's form"):
             scheme_of(tree)

@@ -329,7 +329,7 @@ def scheme_of(delegations: Mapping[str, Any]) -> tuple[BinScheme, list[str], int
             part = stated["roles"][0]
             scheme = BinScheme(len(stated["roles"]).bit_length() - 1, succinct=False)
         keyids, threshold = part["keyids"], part["threshold"]
-        if scheme.delegation(keyids, threshold) == stated:
+        if type(scheme.bits) is int and scheme.delegation(keyids, threshold) == stated:
             return scheme, keyids, threshold
     except (KeyError, IndexError, TypeError, InputError):
         pass
