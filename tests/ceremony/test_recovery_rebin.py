@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -126,6 +127,37 @@ def test_recovered_to_a_checkpoint_of_other_bins(
         assert demo == DECIDED
         assert (shop.place.public / DOCUMENT).read_bytes() == good
         converge(shop, [saw_good, saw_bad, fresh], after)
+
+
+@pytest.mark.parametrize("bits", [3, 1, 16, 3.0, 99, "3", None])
+def test_who_has_the_one_time_keys_too_and_spreads_the_targets_anew_undoes_nothing(
+    tmp_path: Path, bits: object
+) -> None:
+    """What is served is read by the bins role that is served, whoever signed it."""
+    shop = open_shop(tmp_path / "shop")
+    metadata = shop.place.public / "metadata"
+    targets = shop.place.repository.published_targets()
+    role = json.loads((metadata / "1.bins.json").read_bytes())
+    stated = role["signed"]["delegations"]
+    keyids = list(stated["keys"])
+    parts = {"keyids": keyids, "threshold": 1, "name_prefix": "bin", "bit_length": bits}
+    role["signed"]["delegations"] = {"keys": stated["keys"], "succinct_roles": parts}
+    (metadata / "99.bins.json").write_text(json.dumps(role))
+    snapshot = json.loads((metadata / "3.snapshot.json").read_bytes())
+    snapshot["signed"]["meta"]["bins.json"]["version"] = 99
+    good = bits in (1, 3, 16) and type(bits) is int
+    scheme = BinScheme(bits if good else 2, succinct=True)  # type: ignore[arg-type]
+    for name in {scheme.bin_of(path) for path in targets}:
+        entries = {
+            path: {"length": target.length, "hashes": target.hashes}
+            for path, target in targets.items()
+            if scheme.bin_of(path) == name
+        }
+        (metadata / f"99.{name}.json").write_text(json.dumps({"signed": {"targets": entries}}))
+        snapshot["signed"]["meta"][f"{name}.json"] = {"version": 99}
+    (metadata / "3.snapshot.json").write_text(json.dumps(snapshot))
+    assert shop.repository.audit().added == ()
+    assert shop.repository.audit().removed == ()
 
 
 @pytest.mark.parametrize(("before", "after", "layout"), WAYS)

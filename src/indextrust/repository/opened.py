@@ -18,7 +18,7 @@ from pathlib import Path
 
 from securesystemslib.signer import Signer
 
-from indextrust.errors import AlteredStateError, RepositoryError, StoreError
+from indextrust.errors import RepositoryError, StoreError
 from indextrust.names import BINS, SNAPSHOT, TARGETS, TIMESTAMP
 from indextrust.repository import usage
 from indextrust.repository.disk import sweep
@@ -152,12 +152,8 @@ class Opened:
         return offline
 
     def _served(self) -> tuple[dict[str, TargetFile], tuple[str, ...]]:
-        offline, before = self._offline(None), {}
-        with contextlib.suppress(AlteredStateError):  # then nobody knows of a re-binning
-            if (rebinning := self._state.queue.ledger().rebinning) is not None:
-                bins = self._objects.read(rebinning)
-                before[json.loads(bins)["signed"]["version"]] = old_scheme(bins)
-        return targets_served(self._storage, offline.scheme, offline.layout, before)
+        offline = self._offline(None)
+        return targets_served(self._storage, offline.scheme, offline.layout)
 
     def _begun(self) -> Pending:
         """The changes of an interrupted publication: clients may have seen them already."""

@@ -7,12 +7,13 @@ can't be read is reported, never raised.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
-from collections.abc import Mapping
 from typing import Any
 
 from indextrust.distribution import SHA256_HEX, SHA512_HEX
+from indextrust.errors import RepositoryError
 from indextrust.names import (
     BINS,
     SNAPSHOT,
@@ -22,6 +23,7 @@ from indextrust.names import (
     is_target_path,
     metadata_filename,
 )
+from indextrust.repository.offline import scheme_of
 from indextrust.repository.plan import TargetFile
 from indextrust.repository.storage import FolderStorage
 
@@ -119,14 +121,14 @@ def targets_served(
     storage: FolderStorage,
     scheme: BinScheme,
     layout: Layout,
-    before: Mapping[int, BinScheme] | None = None,
 ) -> tuple[dict[str, TargetFile], tuple[str, ...]]:
     """The targets that a client would find, walking timestamp, snapshot and bins.
 
     Args:
         storage: the public folder.
-        scheme: the bins; an entry in another bin than its path falls into is no target.
-        before: the bins under other versions of the bins role, which may be served yet.
+        scheme: the bins if the bins role that is served can't be read, which may have others while
+            a re-binning is not out, or by a thief's hand; an entry in another bin than its path
+            falls into is no target.
         layout: what targets hands to the bins; an entry of another path is no target either.
 
     Returns:
@@ -140,7 +142,10 @@ def targets_served(
     if not snapshot:
         return {}, ("the served timestamp leads to no readable snapshot",)
     listed = _meta(snapshot)
-    scheme = (before or {}).get(listed.get(BINS, 0), scheme)
+    bins = _signed(storage, metadata_filename(BINS, listed.get(BINS, 0))) or {}
+    if isinstance(delegations := bins.get("delegations"), dict):
+        with contextlib.suppress(RepositoryError):
+            scheme = scheme_of(delegations)[0]
     for name in scheme.names():
         filename = metadata_filename(name, listed.get(name, 0))
         entries = (_signed(storage, filename) or {}).get("targets")
