@@ -6,7 +6,7 @@ import json
 from random import Random
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from securesystemslib.formats import encode_canonical
 from securesystemslib.signer import CryptoSigner
@@ -27,6 +27,7 @@ from indextrust.repository.plan import (
     RoleFile,
     TargetFile,
     bin_role,
+    describe,
     snapshot_role,
 )
 from indextrust.repository.signing import sign_payload, sign_role
@@ -65,6 +66,23 @@ def test_a_snapshot_is_encoded_as_its_tree_is_also_after_a_change(
             for entry in tree["meta"].values():
                 del entry["length"], entry["hashes"]
         assert listed.payload(7, TIME).decode() == encode_canonical(tree)
+
+
+@given(ROLES, st.data(), st.booleans())
+def test_the_digest_of_what_is_listed_is_that_of_the_entries_in_the_order_asked_for(
+    roles: dict[str, RoleFile], data: st.DataObject, hashes: bool
+) -> None:
+    assume(roles)
+    listed = SnapshotList(roles, hashes=hashes)
+    order = sorted(roles, key=lambda name: f"{name}.json")
+    start = data.draw(st.integers(0, len(order) - 1))
+    beside = order[start : data.draw(st.integers(start + 1, len(order)))]
+    others = data.draw(st.lists(st.sampled_from(order), min_size=1, unique=True))
+    meta = json.loads(listed.payload(7, TIME))["meta"]
+    for names in (beside, others):
+        entries = ({f"{name}.json": meta[f"{name}.json"]} for name in names)
+        text = ",".join(str(encode_canonical(entry))[1:-1] for entry in entries)
+        assert listed.digest(names) == describe(text.encode()).sha256
 
 
 @given(TARGETS, st.integers(1, 2**53), st.integers(1, 2**53))

@@ -21,7 +21,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from json.encoder import encode_basestring as _quote
 from typing import Any, NewType
 
@@ -212,17 +213,32 @@ class SnapshotList:
             changed._entries[name] = self._entry(name, role)
         return changed
 
+    @cached_property
+    def _text(self) -> str:
+        """All entries, as they stand in the snapshot."""
+        return ",".join(self._entries.values())
+
     def payload(self, version: int, expires: str) -> Payload:
         """The snapshot. Raises RepositoryError as `bin_payload`."""
         return _payload(
             f'{{"_type":"snapshot","expires":{_quote(expires)},'
-            f'"meta":{{{",".join(self._entries.values())}}},'
+            f'"meta":{{{self._text}}},'
             f'"spec_version":"{SPEC_VERSION}","version":{version}}}'
         )
 
-    def digest(self, names: Iterable[str]) -> str:
+    def digest(self, names: Sequence[str]) -> str:
         """SHA-256 of what is listed of these roles, in this order."""
-        return describe(",".join(map(self._entries.__getitem__, names)).encode("utf-8")).sha256
+        return describe(self._part(names).encode("utf-8")).sha256
+
+    def _part(self, names: Sequence[str]) -> str:
+        """The entries of these roles: out of the text, if they lie side by side in it, as those
+        of all bins do when none is out of use."""
+        entries, text, order = self._entries, self._text, [*self._entries]
+        start = order.index(names[0])
+        if order[start : start + len(names)] != [*names]:
+            return ",".join(map(entries.__getitem__, names))
+        first, last = entries[names[0]], entries[names[-1]]
+        return text[text.index(first) : text.rindex(last) + len(last)]
 
     def _entry(self, name: str, role: RoleFile) -> str:
         key = _quote(f"{name}.json")
