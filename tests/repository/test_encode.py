@@ -6,7 +6,7 @@ import json
 from random import Random
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from securesystemslib.formats import encode_canonical
 from securesystemslib.signer import CryptoSigner
@@ -94,6 +94,12 @@ def test_a_renewed_bin_is_encoded_as_if_from_its_rows(
 
 
 @given(TARGETS, TARGETS, st.sets(PLAIN, max_size=3), st.randoms())
+@example(
+    {"sha512": TargetFile(0, "0" * 64), "0": TargetFile(0, "0" * 64, "0" * 128)},
+    {},
+    set(),
+    Random(0),
+)
 def test_an_edited_bin_is_encoded_as_if_from_its_rows(
     targets: dict[str, TargetFile],
     put: dict[str, TargetFile],
@@ -110,11 +116,19 @@ def test_an_edited_bin_is_encoded_as_if_from_its_rows(
         assert find_target(entries, path) == targets.get(path)
 
 
-@pytest.mark.parametrize("odd", [b"x", b'"a":1', b'"a":{"hashes":{"sha256":"00"},"length":1}'])
+@pytest.mark.parametrize(
+    "odd",
+    [
+        b"x", b'"a":1', b'"a":{"hashes":{"sha256":"00"},"length":1}', b"}", b',"x":1', b"a" * 80,
+        b'"a":{"hashes":{"sha256":"%b"},"length":01}' % (b"0" * 64),
+        b'"":{"hashes":{"sha256":"%b"},"length":1}' % (b"0" * 64),
+        b'"a":{"hashes":{"sha256":"%b","sha512":"00"},"length":1}' % (b"0" * 64),
+    ],
+)  # fmt: skip
 def test_entries_of_another_form_are_not_edited_as_they_stand(odd: bytes) -> None:
     entries = b'"a":{"hashes":{"sha256":"%b"},"length":1}' % (b"0" * 64)
     assert edited_payload(entries, 2, LATER, {}, ()) is not None
-    for other in (odd, entries + b"," + odd, odd + b"," + entries):
+    for other in (odd, entries + b"," + odd, odd + b"," + entries, entries + b",", b"," + entries):
         assert edited_payload(other, 2, LATER, {}, ()) is None
 
 

@@ -55,12 +55,15 @@ _BEFORE_TARGETS = f'","spec_version":"{SPEC_VERSION}","targets":{{'.encode()
 _BIN = re.compile(
     rb'"signed":\{"_type":"targets","expires":"[0-9TZ:-]{20}' + re.escape(_BEFORE_TARGETS)
 )
-_VALUE = (
+_OF_ONE = re.compile(
     rb':\{"hashes":\{"sha256":"([0-9a-f]{64})"(?:,"sha512":"([0-9a-f]{128})")?\},'
     rb'"length":(0|[1-9][0-9]*)\}'
 )
-_OF_ONE = re.compile(_VALUE)
-_ENTRY = re.compile(rb'("([^"\\]+)"' + _VALUE + rb")(?:,|\Z)")
+_ENTRY = re.compile(  # digests are as they were published: their length is enough
+    rb'("([^"\\]++)":\{"hashes":\{"sha256":".{64}"(?:,"sha512":".{128}")?\},'
+    rb'"length":(?:0|[1-9][0-9]*)\}),',
+    re.DOTALL,
+)
 
 
 def lists_hashes(scheme: BinScheme) -> bool:
@@ -165,15 +168,10 @@ def edited_payload(
     Raises:
         RepositoryError: as `bin_payload`.
     """
-    found: dict[bytes, bytes] = {}
-    end = 0
-    for match in _ENTRY.finditer(entries):
-        if match.start() != end:
-            return None
-        found[match[2]] = match[1]
-        end = match.end()
-    if end != len(entries):
-        return None
+    pairs = _ENTRY.findall(entries + b",") if entries else []
+    if sum(len(entry) + 1 for entry, _ in pairs) != len(entries) + bool(entries):
+        return None  # something stands between them
+    found = {path: entry for entry, path in pairs}
     for path, target in put.items():
         found[path.encode("utf-8")] = _target(path, target).encode("utf-8")
     for path in drop:
@@ -184,7 +182,7 @@ def edited_payload(
 def find_target(entries: bytes, path: str) -> TargetFile | None:
     """What is vouched for `path` in the entries of a bin (`entries_of`); None if nothing."""
     key = _quote(path).encode("utf-8")
-    start = entries.find(key)
+    start = entries.find(key + b':{"hashes":{"sha256":')  # a path may read "sha512"
     match = None if start < 0 else _OF_ONE.match(entries, start + len(key))
     if match is None:
         return None
