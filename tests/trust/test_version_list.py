@@ -153,6 +153,9 @@ def test_the_list_counts_as_values_like_any_other() -> None:
         marks = b'"meta":{"' + mark * MAX_DENSE_VALUES + b'":{"version":1}}'
         with pytest.raises(MalformedError, match="too many values"):
             read_signed(HEAD + marks + TAIL, where="test", max_length=MOST)
+        before = HEAD.replace(b"2030", mark * MAX_DENSE_VALUES) + b'"meta":{"a":{"version":1}}'
+        with pytest.raises(MalformedError, match="too many values"):
+            read_signed(before + TAIL, where="test", max_length=MOST)
 
 
 def test_a_list_of_too_many_takes_no_memory() -> None:

@@ -74,7 +74,7 @@ class _Uniform(NamedTuple):
         after: from its end to that of the file.
         entries: reads it.
         values: that an entry counts for, as `_values` counts.
-        quotes: that an entry has.
+        least: bytes that each of these takes.
     """
 
     field: str
@@ -83,7 +83,7 @@ class _Uniform(NamedTuple):
     after: re.Pattern[bytes]
     entries: Callable[[bytes], VersionList | TargetList | None]
     values: int
-    quotes: int
+    least: int
 
 
 _UNIFORM = (
@@ -98,7 +98,7 @@ _UNIFORM = (
         re.compile(rb"\}," + _VERSION),
         targets,
         values=4,
-        quotes=10,
+        least=25,
     ),
     _Uniform(
         "meta",
@@ -107,7 +107,7 @@ _UNIFORM = (
         re.compile(rb'\},"spec_version":%b,' % _TEXT + _VERSION),
         versions,
         values=2,
-        quotes=4,
+        least=8,
     ),
 )
 
@@ -161,7 +161,7 @@ def _in_short(data: bytes, part: _Uniform) -> tuple[Any, bytes] | None:
     if end < 0 or part.after.fullmatch(data, end + 1) is None:
         return None
     most = _most_values(data)
-    if end - start > most and data.count(b'"', start, end) > most // part.values * part.quotes:
+    if len(data) > most * part.least and _values(data) > most:
         return None  # the long way says so; before anything is made of them
     entries = part.entries(data[start:end] + b'},"')
     if entries is None:
