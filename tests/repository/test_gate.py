@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from securesystemslib.signer import CryptoSigner
+from hypothesis import given
+from hypothesis import strategies as st
+from securesystemslib.signer import CryptoSigner, Signature
 
 from indextrust.errors import RepositoryError, SigningError
 from indextrust.repository import bins, encode
@@ -182,3 +185,21 @@ def test_a_renewed_bin_that_another_key_signed_is_refused(place: Place) -> None:
     path.write_bytes(b'{"signatures":[],"signed":%b}' % payload)
     with pytest.raises(SigningError, match=f"{path.name}: expected a file with one signature"):
         check()
+
+
+@given(st.text(), st.text())
+def test_the_signature_in_a_file_is_read_as_json_whatever_its_key_is_called(
+    keyid: str, signature: str
+) -> None:
+    entry = json.dumps({"keyid": keyid, "sig": signature}, separators=(",", ":"))
+    data = b'{"signatures":[%b],"signed":{"x":1}}' % entry.encode()
+    assert opened(data, where="x") == (Signature(keyid, signature), b'{"x":1}')
+
+
+@pytest.mark.parametrize("odd", [b"\xff", b"\xc3", b"\n", b"\\x", b'"', b"\\"])
+def test_a_signature_that_is_no_string_is_none(odd: bytes) -> None:
+    entries = [b'{"keyid":"%b","sig":"ab"}', b'{"keyid":"ab","sig":"%b"}']
+    data = [b'{"signatures":[%b],"signed":{}}' % (entry % odd) for entry in entries]
+    for each in data:
+        with pytest.raises(SigningError, match="x: expected a file with one signature"):
+            opened(each, where="x")

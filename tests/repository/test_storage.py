@@ -170,6 +170,15 @@ def test_reading_is_bounded_and_never_raises(storage: FolderStorage, tmp_path: P
     assert storage.listing("missing") == storage.listing("a") == []
 
 
+def test_a_file_that_is_longer_than_it_says_is_read_to_its_end() -> None:
+    """As one that grows while it is read."""
+    path = Path("/proc/version")
+    assert path.stat().st_size == 0
+    data = path.read_bytes()
+    assert read_bounded(path, len(data)) == data
+    assert read_bounded(path, len(data) - 1) is None
+
+
 def test_sweeping_removes_what_a_killed_process_left(tmp_path: Path) -> None:
     keep = tmp_path / "keep"
     keep.mkdir()
