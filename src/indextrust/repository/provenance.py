@@ -241,10 +241,9 @@ def check_rows(
     Raises:
         AlteredStateError: with the first role that differs, in the order of the text.
     """
-    known = {**listed, **{name: as_listed(file) for name, file in published.items()}}
     for name in sorted(rows):
         file, allotted, sealed = rows[name]
-        expected = known.get(name)
+        expected = as_listed(published[name]) if name in published else listed.get(name)
         if expected is None and not (sealed and rebinning):
             expected = as_listed(NOTHING)
         hashed = expected is not None and expected.sha256 is not None
