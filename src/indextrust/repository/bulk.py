@@ -66,7 +66,7 @@ _files, _targets = schema.files.c, schema.targets.c
 _FILES_OF = (
     sa.select(*(_files[name] for name in _FIELDS))
     .where(among(_files.project))
-    .order_by(_files.filename)
+    .order_by(_files.project, _files.filename)  # as the key: nothing is to be sorted
 )
 _TARGETS_AT = sa.select(_targets.path, _targets.length, _targets.sha256, _targets.sha512).where(
     among(_targets.path)
@@ -114,8 +114,8 @@ def files_of(
     """
     found: dict[NormalizedName, dict[str, DistributionFile]] = {name: {} for name in projects}
     for piece in pieces(found):
-        for row in db.execute(_FILES_OF, {"keys": piece}):
-            found[row.project][row.filename] = make(*row)
+        for row in db.execute(_FILES_OF, {"keys": piece}).all():
+            found[row[0]][row[1]] = make(*row)
     return found
 
 
