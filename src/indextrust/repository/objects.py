@@ -33,9 +33,14 @@ class ObjectStore:
         self._folder = folder
         self._scratch = scratch
 
+    def place(self, sha256: str) -> str:
+        """Where an object lies: ``ab/abcd…``, so that no folder gets millions of names. As text: a
+        publication of many files asks for thousands."""
+        return f"{self._folder}/{sha256[:2]}/{sha256}"
+
     def path(self, sha256: str) -> Path:
-        """Where an object lies: ``ab/abcd…``, so that no folder gets millions of names."""
-        return self._folder / sha256[:2] / sha256
+        """The same as a path."""
+        return Path(self.place(sha256))
 
     def take_in(self, path: Path, most: int) -> Path:
         """Copy somebody's file into the scratch folder, under its own name in a new folder.

@@ -163,12 +163,12 @@ class FolderStorage:
         Raises:
             StoreError: the object is missing or damaged, or something else is there.
         """
-        path, source = self._place(name), objects.path(sha256)
+        path, source = self._place(name), objects.place(sha256)
         there = self._waiting.get(path, path)
         with storing(f"copy {source} to {path}"):
             if os.path.lexists(there):
                 found = os.lstat(there)
-                if not stat.S_ISREG(found.st_mode) or found.st_size != source.stat().st_size:
+                if not stat.S_ISREG(found.st_mode) or found.st_size != os.stat(source).st_size:
                     raise StoreError(f"{path} exists with other bytes, and is never overwritten")
                 return
             fresh = self._copied(source, sha256)
@@ -304,18 +304,19 @@ class FolderStorage:
 
     def _link(self, path: str, existing: str) -> None:
         """Give a file that has its name a second one. Raises OSError."""
-        source, name = os.path.basename(existing), os.path.basename(path)
-        fresh = self._new_name()
+        below, _, source = existing.rpartition("/")
+        place, _, name = path.rpartition("/")
         try:
-            origin = self._folders.at(_folder(existing))
+            origin = self._folders.at(below)
             folder = self._folders.at(self._below(path))
             try:
                 os.link(source, name, src_dir_fd=origin, dst_dir_fd=folder, follow_symlinks=False)
             except FileExistsError:
+                fresh = self._new_name()
                 os.link(source, fresh, src_dir_fd=origin, follow_symlinks=False)
             else:
                 self._written.begin()
-                self._written.add_folder(os.path.dirname(path))
+                self._written.add_folder(place)
                 return
         except OSError as error:
             if error.errno not in _NO_HARD_LINKS:
@@ -360,17 +361,15 @@ class FolderStorage:
     def _copied(self, source: str | Path, sha256: str | None = None) -> str | None:
         """A copy in the scratch folder, not durable yet; None if it has another SHA-256 than that
         which is wanted."""
-        with open_regular(source) as original:
-            first = original.read(CHUNK)
-            if len(first) < CHUNK:  # all of it, as of most files
-                if sha256 not in (None, hashlib.sha256(first).hexdigest()):
-                    return None
-                fresh = self._new_name()
-                self._create(fresh, first)
-                return fresh
-            original.seek(0)
-            with self._fresh() as (fresh, file):
-                found = copy_bytes(original, file)
+        data = read_bounded(source, CHUNK)
+        if data is not None:  # a short one, as most are
+            if sha256 not in (None, hashlib.sha256(data).hexdigest()):
+                return None
+            fresh = self._new_name()
+            self._create(fresh, data)
+            return fresh
+        with open_regular(source) as original, self._fresh() as (fresh, file):
+            found = copy_bytes(original, file)
         if sha256 in (None, found):
             return fresh
         os.unlink(fresh)
