@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from indextrust.errors import RepositoryError
 from indextrust.names import BINS, SNAPSHOT, TARGETS, TIMESTAMP
 from indextrust.repository import encode
 from indextrust.repository import place as place_module
+from indextrust.repository.objects import ObjectStore
 from indextrust.repository.storage import FolderStorage
 from tests.repository.place import Place
 from tests.repository.test_publish import client, reaches_only
@@ -83,6 +85,32 @@ def test_a_publication_reads_its_origin_in_one_transaction_and_the_log_once(plac
     chains = [text for text in before[:allotting] if "FROM log" in text]
     assert len(chains) == 2  # where it stands, and the changes that wait
     assert len([text for text in seen[allotting:] if "FROM log" in text]) == len(inserts)
+
+
+def test_the_offline_roles_are_read_once_in_a_process_and_others_are_read_anew(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The attacker names a file of his own in the database: it is no bins role, and is read."""
+    place.publish(place.wheel("demo", "1.0"))
+    seen: list[str] = []
+    read = ObjectStore.read
+
+    def note(self: ObjectStore, sha256: str) -> bytes:
+        seen.append(sha256)
+        return read(self, sha256)
+
+    monkeypatch.setattr(ObjectStore, "read", note)
+    place.publish(place.wheel("demo", "2.0"))
+    assert not seen
+    forged = hashlib.sha256(b"{}").hexdigest()
+    path = place.repository.folder / "objects" / forged[:2] / forged
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(b"{}")
+    place.sql("UPDATE roles SET sha256 = ? WHERE name = 'bins'", forged)
+    place.repository.add(place.wheel("demo", "3.0"))
+    with pytest.raises(RepositoryError, match="'bins': not TUF metadata"):
+        place.repository.publish()
+    assert forged in seen
 
 
 def test_a_publication_reads_the_bins_that_it_touches_and_no_other(

@@ -19,7 +19,7 @@ from pathlib import Path
 from securesystemslib.signer import Signer
 
 from indextrust.errors import RepositoryError, StoreError
-from indextrust.names import BINS, SNAPSHOT, TARGETS, TIMESTAMP
+from indextrust.names import SNAPSHOT, TIMESTAMP
 from indextrust.repository import usage
 from indextrust.repository.disk import sweep
 from indextrust.repository.freeze import Freeze
@@ -41,7 +41,7 @@ from indextrust.repository.restore import Repair
 from indextrust.repository.results import Published
 from indextrust.repository.roles import SignedRoles
 from indextrust.repository.served import highest_versions, targets_served
-from indextrust.repository.state import State
+from indextrust.repository.state import OfflineDigests, State
 from indextrust.repository.status import clock_warnings
 from indextrust.repository.storage import FolderStorage
 from indextrust.repository.usage import UsageLog
@@ -95,7 +95,7 @@ class Opened:
         self._usage = UsageLog(log, note) if online_log else UsageLog(log)
         self._freeze = Freeze(folder)
         self._warm = Warm(Gate(self._storage, workers), workers, self._usage, self._freeze)
-        self._verified: tuple[SignedRoles, Offline] | None = None
+        self._verified: tuple[OfflineDigests, Offline] | None = None
 
     @property
     def public(self) -> Path:
@@ -107,14 +107,17 @@ class Opened:
 
         Not read from the public folder, where a thief may have put others.
         """
-        roots = [self._objects.read(sha256) for _, sha256 in sorted(self._state.roots().items())]
-        targets, bins = (self._state.role(name).sha256 for name in (TARGETS, BINS))
-        signed = self._objects.read(targets)
+        return self._read_roles(self._state.offline())
+
+    def _read_roles(self, digests: OfflineDigests) -> SignedRoles:
+        """The offline roles in the private copies of these digests."""
+        roots = tuple(map(self._objects.read, digests.roots))
+        signed = self._objects.read(digests.targets)
         listed = json.loads(signed)["signed"]["targets"]
         incidents = {
             path: self._objects.read(entry["hashes"]["sha256"]) for path, entry in listed.items()
         }
-        return SignedRoles(tuple(roots), signed, self._objects.read(bins), incidents)
+        return SignedRoles(roots, signed, self._objects.read(digests.bins), incidents)
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
@@ -142,10 +145,11 @@ class Opened:
         return self._online
 
     def _offline(self, now: datetime | None) -> Offline:
-        """The offline roles in force, verified once for these bytes; not expired at `now`."""
-        roles = self.signed_roles()
-        if self._verified is None or self._verified[0] != roles:
-            self._verified = (roles, verify(roles, {}, None))
+        """The offline roles in force, read and verified once for these digests; not expired at
+        `now`."""
+        digests = self._state.offline()
+        if self._verified is None or self._verified[0] != digests:
+            self._verified = (digests, verify(self._read_roles(digests), {}, None))
         offline = self._verified[1]
         if now is not None:
             check_expiry(offline, now)

@@ -49,7 +49,7 @@ from indextrust.repository.queue import Queue
 from indextrust.repository.schema import Database
 from indextrust.repository.seal import Seal
 
-__all__ = ["Counts", "RoleRow", "State"]
+__all__ = ["Counts", "OfflineDigests", "RoleRow", "State"]
 
 _OFFLINE = (ROOT, TARGETS, BINS)
 _BINS_AT_A_TIME = 128
@@ -71,6 +71,14 @@ class RoleRow(NamedTuple):
     def file(self) -> RoleFile:
         """What a snapshot says of it."""
         return RoleFile(self.version, self.length, self.sha256, self.entries)
+
+
+class OfflineDigests(NamedTuple):
+    """SHA-256 of the files of the offline roles: every root in order, targets, and bins."""
+
+    roots: tuple[str, ...]
+    targets: str
+    bins: str
 
 
 class Counts(NamedTuple):
@@ -172,10 +180,14 @@ class State:
         with self._read() as db:
             return RoleRow(*db.execute(_ROLES, {"keys": [name]}).one())
 
-    def roots(self) -> dict[int, str]:
-        """SHA-256 of every root file, by version."""
+    def offline(self) -> OfflineDigests:
+        """The files of the offline roles. Raises AlteredStateError: one has no row."""
         with self._read() as db:
-            return {row.version: row.sha256 for row in db.execute(sa.select(schema.roots))}
+            roots = tuple(db.scalars(_ROOTS))
+            rows = _roles(db, (TARGETS, BINS))
+        if missing := sorted({TARGETS, BINS} - rows.keys()):
+            raise AlteredStateError(f"the state was altered: it has no row of role {missing[0]}")
+        return OfflineDigests(roots, rows[TARGETS].sha256, rows[BINS].sha256)
 
     def due(self, by: str, latest: str) -> list[str]:
         """Names of the online roles that have to be signed anew.
@@ -447,6 +459,7 @@ class State:
 
 
 _ROLES = sa.select(schema.roles).where(bulk.among(schema.roles.c.name))
+_ROOTS = sa.select(schema.roots.c.sha256).order_by(schema.roots.c.version)
 _SET = schema.roles.update().where(schema.roles.c.name == sa.bindparam("role"))
 _project_names = sa.select(schema.projects.c.name).order_by(schema.projects.c.name)
 
