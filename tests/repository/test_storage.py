@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from indextrust.errors import StoreError
-from indextrust.repository.disk import read_bounded, sweep
+from indextrust.repository import durable
+from indextrust.repository.disk import CHUNK, read_bounded, sweep
 from indextrust.repository.objects import ObjectStore
 from indextrust.repository.storage import FolderStorage
 from tests.repository.place import everything
@@ -107,6 +108,26 @@ def test_a_damaged_object_is_not_published(storage: FolderStorage, objects: Obje
     assert not storage.exists("files/x/x")
     with pytest.raises(StoreError, match="No such file"):
         objects.read("f" * 64)
+
+
+@pytest.mark.parametrize("size", [0, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK])
+def test_objects_of_any_size_are_copied_and_damaged_ones_leave_nothing(
+    storage: FolderStorage, objects: ObjectStore, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    monkeypatch.setattr(durable, "_syncfs", lambda _: None)  # each file is asked for by its name
+    data = bytes(size)
+    sha256 = hashlib.sha256(data).hexdigest()
+    objects.keep_bytes(data)
+    storage.copy_once("files/x/good", objects, sha256)
+    storage.sync()
+    assert storage.read("files/x/good", 2 * CHUNK) == data
+    objects.path(sha256).write_bytes(data + b"z")
+    with pytest.raises(StoreError, match="is damaged"):
+        storage.copy_once("files/x/bad", objects, sha256)
+    for name in ("one", "two", "three"):
+        storage.write_once(f"files/x/{name}", b"bytes")
+    storage.sync()
+    assert storage.listing("files/x") == ["good", "one", "three", "two"]
 
 
 def test_something_else_under_a_hash_prefixed_name_is_refused(

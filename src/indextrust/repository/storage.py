@@ -171,10 +171,7 @@ class FolderStorage:
                 if not stat.S_ISREG(found.st_mode) or found.st_size != os.stat(source).st_size:
                     raise StoreError(f"{path} exists with other bytes, and is never overwritten")
                 return
-            fresh = self._copied(source, sha256)
-        if fresh is None:
-            raise StoreError(f"{source} is damaged: its bytes are not those of its name")
-        self._name(fresh, path)
+            self._name(self._copied(source, sha256), path)
 
     def link(self, name: str, existing: str) -> None:
         """Give the file `existing` (a hash-prefixed name) the plain name `name` as well."""
@@ -321,9 +318,7 @@ class FolderStorage:
         except OSError as error:
             if error.errno not in _NO_HARD_LINKS:
                 raise
-            copied = self._copied(f"{self.public}/{existing}")
-            assert copied is not None  # noqa: S101 - whatever its SHA-256
-            fresh = copied
+            fresh = self._copied(f"{self.public}/{existing}")
         self._rename(fresh, path)
         with contextlib.suppress(FileNotFoundError):
             os.unlink(fresh)  # rename() of two names of one file does nothing
@@ -358,22 +353,21 @@ class FolderStorage:
             self._create(fresh, data)
         return fresh
 
-    def _copied(self, source: str | Path, sha256: str | None = None) -> str | None:
-        """A copy in the scratch folder, not durable yet; None if it has another SHA-256 than that
-        which is wanted."""
+    def _copied(self, source: str | Path, sha256: str | None = None) -> str:
+        """A copy in the scratch folder, not durable yet.
+
+        Raises:
+            StoreError: another SHA-256 than that which is wanted; nothing is left of the copy.
+        """
         data = read_bounded(source, CHUNK)
         if data is not None:  # a short one, as most are
-            if sha256 not in (None, hashlib.sha256(data).hexdigest()):
-                return None
+            _expect_digest(source, sha256, hashlib.sha256(data).hexdigest())
             fresh = self._new_name()
             self._create(fresh, data)
             return fresh
         with open_regular(source) as original, self._fresh() as (fresh, file):
-            found = copy_bytes(original, file)
-        if sha256 in (None, found):
-            return fresh
-        os.unlink(fresh)
-        return None
+            _expect_digest(source, sha256, copy_bytes(original, file))
+        return fresh
 
     def _create(self, path: str, data: bytes, folder: int | None = None) -> None:
         """A new file, not durable yet; deleted again if the disk refuses. Raises OSError.
@@ -414,3 +408,8 @@ class FolderStorage:
 def _folder(name: str) -> str:
     """The folder of a name below the public folder; empty for that itself."""
     return name.rpartition("/")[0]
+
+
+def _expect_digest(source: str | Path, wanted: str | None, found: str) -> None:
+    if wanted not in (None, found):
+        raise StoreError(f"{source} is damaged: its bytes are not those of its name")
