@@ -75,6 +75,7 @@ def seen_before(stage: Stage) -> tuple[str, bool]:
     return f"exit code {run.code}", run.code == 0
 
 
+@pytest.mark.timeout(600)
 def test_an_attack_that_succeeds_fails_the_demo(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
