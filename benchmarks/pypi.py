@@ -255,16 +255,21 @@ def main() -> None:
             projects, files = PROJECTS // part, FILES // part
             print(f"{files:,} files of {projects:,} projects in {BINS:,} bins", flush=True)
             results.append(measure(folder / str(files), projects, files))
-            shutil.rmtree(folder / str(files))
+        tell_growth(*results)
     finally:
         shutil.rmtree(folder)
+
+
+def tell_growth(small: dict[str, tuple[float, int]], large: dict[str, tuple[float, int]]) -> None:
+    """Print what grew how much, and the peak memory."""
     print("growth, where the index grows 10 times:")
-    small, large = results
     for name, (amount, _) in large.items():
         print(f"  {LABELS.get(name, name.lstrip(':')):<28} {amount / small[name][0]:>9.1f} times")
     worst = max(peak for _, peak in large.values())
     verdict = "under" if worst < MEMORY_LIMIT else "OVER"
-    print(f"peak memory {worst / 2**20:.0f} MiB: {verdict} {MEMORY_LIMIT / 2**20:.0f} MiB")
+    print(
+        f"peak memory {worst / 2**20:.0f} MiB: {verdict} {MEMORY_LIMIT / 2**20:.0f} MiB", flush=True
+    )
 
 
 if __name__ == "__main__":
