@@ -223,11 +223,11 @@ class Database:
     def read(self) -> Iterator[sa.Connection]:
         """A transaction to read in: within `connected` the one that is there. Raises StoreError."""
         connection: sa.Connection | None = getattr(self._own, "connection", None)
+        if connection is None:
+            with self.begin() as db:
+                yield db
+            return
         with self._telling():
-            if connection is None:
-                with self._engine.begin() as db:
-                    yield db
-                return
             if not connection.in_transaction():
                 self._own.reading = connection.begin()
             yield connection
