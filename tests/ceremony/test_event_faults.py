@@ -33,7 +33,6 @@ from tests.repository.faults.workshop import Workshop
 PASSPHRASE = "correct-horse-staple"
 OUTPUTS = {"public", "full-backup", "online-backup", "hash-sheet.txt", "transcript.md"}
 FINISH = ("ceremony", "finish", "event.json", "out")
-LONG = [pytest.mark.long, pytest.mark.timeout(1800)]
 MERGE = ("ceremony", "merge", "event.json", "copy.json")
 
 
@@ -160,7 +159,7 @@ def watching(path: Path) -> Iterator[Callable[[], bool]]:
 
 
 @pytest.mark.parametrize("what", ["sign", "merge"])
-@pytest.mark.parametrize("count", [3, pytest.param(None, marks=LONG)])
+@pytest.mark.parametrize("count", [3, pytest.param(None, marks=pytest.mark.long)])
 def test_a_kill_at_any_call_leaves_the_event_as_it_was_or_as_it_shall_be(
     count: int | None, what: str, room: Path, tmp_path: Path, workshop: Workshop
 ) -> None:
@@ -179,7 +178,7 @@ def test_a_kill_at_any_call_leaves_the_event_as_it_was_or_as_it_shall_be(
         assert signers(read_event(folder / "event.json")) == {"Bob"}
 
 
-@pytest.mark.parametrize("count", [5, pytest.param(None, marks=LONG)])
+@pytest.mark.parametrize("count", [5, pytest.param(None, marks=pytest.mark.long)])
 def test_a_killed_finish_leaves_a_whole_folder_or_none_and_the_next_one_makes_it(
     count: int | None, room: Path, tmp_path: Path, workshop: Workshop
 ) -> None:
@@ -235,7 +234,7 @@ def _prepared(room: Path, tmp_path: Path, words: tuple[str, ...]) -> Path:
 # -- keys ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("count", [3, pytest.param(None, marks=LONG)])
+@pytest.mark.parametrize("count", [3, pytest.param(None, marks=pytest.mark.long)])
 def test_a_key_is_never_lost_between_its_two_files(
     count: int | None, tmp_path: Path, workshop: Workshop
 ) -> None:

@@ -102,7 +102,6 @@ def rebuilt_and_recovered(opened: Shop, writes: Sequence[Write]) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.timeout(3600)
 @settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
@@ -114,7 +113,6 @@ def test_without_the_database_exactly_the_checkpoint_comes_back(
 
 
 @pytest.mark.long
-@pytest.mark.timeout(3600)
 @settings(
     max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )

@@ -139,7 +139,6 @@ def test_killed_in_every_step_the_next_process_goes_on(robbed: Shop, tmp_path: P
 
 
 @pytest.mark.long
-@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("first", range(1, 90, 3))
 def test_killed_anywhere_in_every_step(robbed: Shop, tmp_path: Path, first: int) -> None:
     run(robbed.copied(tmp_path / "copy"), range(first, first + 3))

@@ -367,9 +367,7 @@ def test_clients_in_the_middle_of_a_refresh_finish_it_or_begin_again(tmp_path: P
         assert not isinstance(ours.target(f"files/demo/{WHEEL}"), NotListed)
 
 
-@pytest.mark.parametrize(
-    "publications", [160, pytest.param(10_000, marks=[pytest.mark.long, pytest.mark.timeout(3600)])]
-)
+@pytest.mark.parametrize("publications", [160, pytest.param(10_000, marks=pytest.mark.long)])
 def test_storage_is_bounded_and_readers_see_whole_sets_while_it_is_collected(
     tmp_path: Path, publications: int
 ) -> None:

@@ -251,9 +251,7 @@ def test_a_database_in_the_middle_of_a_transaction_leaves_no_journal_to_the_new_
 # -- a flipped byte --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "flips", [24, pytest.param(1000, marks=[pytest.mark.long, pytest.mark.timeout(3600)])]
-)
+@pytest.mark.parametrize("flips", [24, pytest.param(1000, marks=pytest.mark.long)])
 def test_a_flipped_byte_in_the_database_is_detected_or_harmless(tmp_path: Path, flips: int) -> None:
     """Whatever the byte: what is published next is what was asked for, or nothing at all."""
     (tmp_path / "origin").mkdir()

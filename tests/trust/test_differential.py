@@ -284,7 +284,6 @@ def test_the_verdicts_are_those_of_the_reference_client(
 
 
 @pytest.mark.long
-@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("shard", range(4))
 def test_the_verdicts_are_those_of_the_reference_client_in_20000_histories(
     shard: int, capsys: pytest.CaptureFixture[str]

@@ -37,7 +37,7 @@ CASES = [
         pytest.param(
             name,
             100 if name == "many" else None,
-            marks=[pytest.mark.long, pytest.mark.timeout(1800)],
+            marks=pytest.mark.long,
             id=f"{name}-{'hundred' if name == 'many' else 'all'}",
         )
         for name in SCENES

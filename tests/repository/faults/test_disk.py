@@ -46,11 +46,14 @@ def points(run: Run, fault: str, count: int | None) -> list[int]:
 
 
 def cases() -> list[object]:
-    long = [pytest.mark.long, pytest.mark.timeout(1800)]
     return [
         *[(name, fault, 2) for name in NAMES for fault in FAULTS],
-        *[pytest.param("mixed", fault, None, marks=long) for fault in FAULTS],
-        *[pytest.param(name, fault, 40, marks=long) for name in NAMES[1:] for fault in FAULTS],
+        *[pytest.param("mixed", fault, None, marks=pytest.mark.long) for fault in FAULTS],
+        *[
+            pytest.param(name, fault, 40, marks=pytest.mark.long)
+            for name in NAMES[1:]
+            for fault in FAULTS
+        ],
     ]
 
 

@@ -24,12 +24,7 @@ TIMESTAMP = "public/metadata/timestamp.json"
 NAMES = ("mixed", "add", "renew", "create", "install", "restore", "rebin", "rehash")
 CASES = [
     *[pytest.param(name, 6, id=f"{name}-some") for name in NAMES],
-    *[
-        pytest.param(
-            name, 180, marks=[pytest.mark.long, pytest.mark.timeout(1800)], id=f"{name}-many"
-        )
-        for name in NAMES
-    ],
+    *[pytest.param(name, 180, marks=pytest.mark.long, id=f"{name}-many") for name in NAMES],
 ]
 
 
