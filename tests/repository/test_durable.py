@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -227,3 +228,47 @@ def test_what_a_killed_publication_named_is_made_durable_by_the_next(
     place.repository.add(place.wheel("new", "3.0"))
     place.reopen().publish()  # nobody was killed: what is there is durable
     assert not {str(place.public / folder) for folder in ("files", "simple")} & set(waits.take())
+
+
+def test_the_disk_begins_while_others_write_and_what_fails_then_fails_again_in_sync(
+    storage: FolderStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    begun = threading.Event()
+
+    def syncfs(descriptor: int) -> None:
+        asked.append(descriptor)
+        begun.set()
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(durable, "_syncfs", lambda _: syncfs)
+    monkeypatch.setattr(durable, "_AHEAD", 0)
+    with storage.written_elsewhere("metadata"):
+        for number in range(3):
+            (storage.public / f"metadata/{number}.x.json").write_bytes(b"x")
+            storage.wrote_elsewhere(f"metadata/{number}.x.json")
+        assert begun.wait(60)
+    ahead = set(asked)
+    asked.clear()
+    with pytest.raises(StoreError, match="Input/output error"):
+        storage.sync()
+    assert asked  # by a descriptor that was told nothing yet: one failure is told to each once
+    assert ahead.isdisjoint(asked)
+
+
+def test_nothing_asks_for_the_disk_any_more_when_the_others_are_stopped(
+    storage: FolderStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = threading.Event()
+    monkeypatch.setattr(durable, "_syncfs", lambda _: lambda _: begun.set())
+    monkeypatch.setattr(durable, "_AHEAD", 0)
+    threads = threading.active_count()
+
+    def interrupted() -> None:
+        with storage.written_elsewhere("metadata"):
+            assert begun.wait(60)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert threading.active_count() == threads

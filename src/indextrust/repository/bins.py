@@ -109,14 +109,14 @@ def make_all(
         return
     left = iter(tasks)
     batches = iter(lambda: list(islice(left, _BATCH)), [])
-    storage.begin_elsewhere("metadata")
     packed = ((batch, [_packed(task) for task in batch]) for batch in batches)
-    for batch, results in workers.run("make", packed, meanwhile):
-        files = [None if result is None else RoleFile(*result) for result in results]
-        for task, file in zip(batch, files, strict=True):
-            if file is not None:
-                storage.wrote_elsewhere(METADATA + metadata_filename(task.name, task.version))
-        yield from zip(_names(batch), files, strict=True)
+    with storage.written_elsewhere("metadata"):
+        for batch, results in workers.run("make", packed, meanwhile):
+            files = [None if result is None else RoleFile(*result) for result in results]
+            for task, file in zip(batch, files, strict=True):
+                if file is not None:
+                    storage.wrote_elsewhere(METADATA + metadata_filename(task.name, task.version))
+            yield from zip(_names(batch), files, strict=True)
 
 
 def _names(tasks: Iterable[BinTask]) -> Iterator[str]:

@@ -97,11 +97,14 @@ class FolderStorage:
         """The three folders, for another process to write to the first one as well."""
         return str(self.public), str(self._scratch), str(self._quarantine)
 
-    def begin_elsewhere(self, folder: str) -> None:
-        """Call this before another process writes numbered files into a folder below `public`:
+    @contextlib.contextmanager
+    def written_elsewhere(self, folder: str) -> Iterator[None]:
+        """In this block other processes write numbered files into a folder below `public`:
         failures of the disk are seen from here on."""
         self._place(f"{folder}/")
         self._written.begin()
+        with self._written.ahead():
+            yield
 
     def wrote_elsewhere(self, name: str) -> None:
         """Another process wrote this numbered file: the next `sync` makes it durable."""
