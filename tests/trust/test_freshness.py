@@ -46,7 +46,7 @@ def test_attack_54_expiry_is_judged_by_the_later_time(repository: MetadataReposi
     client.stored = {"root": client.stored["root"]}  # the rollback protection is gone, too
     client.files, client.now = replayed, NOW
     client.requests.clear()
-    with pytest.raises(ExpiredError):
+    with pytest.raises(ExpiredError, match="by a time seen before, not by the clock"):
         client.refresh()
     assert client.requests[-1] == "timestamp.json"
     assert set(client.stored) == {"root"}
@@ -123,8 +123,9 @@ def test_what_is_remembered_of_time_moves_only_with_what_was_trusted(
     client.refresh()
     assert client.times == Times(NOW + HOUR, NOW + HOUR, 1, NOW)
     client.now += 400 * DAY
-    with pytest.raises(ExpiredError):
+    with pytest.raises(ExpiredError) as refused:
         client.refresh()
+    assert "seen before" not in str(refused.value)  # it is by the clock
     assert client.times == Times(NOW + HOUR, NOW + HOUR, 1, NOW)
 
 
