@@ -13,7 +13,8 @@ project, targets by bin, and many of them by one statement (`indextrust.reposito
 snapshot lists every bin: the first publication of a process reads one row for each.)
 
 Durability: a rollback journal and ``synchronous=EXTRA``; what a method returned from survives
-power loss, and the state is one file to copy. Times are text, UTC, and sort as they are.
+power loss, and the state is one file to copy (the journal beside it is empty between two
+transactions). Times are text, UTC, and sort as they are.
 
 Left to others: locking between processes (`Repository`), and what the rows mean (`plan`).
 """
@@ -146,6 +147,7 @@ class State:
                 _adopt(db, offline)
                 begin = engine.begin
                 Queue(begin, begin, Log(begin, seal, who)).create(db, roots, now, hashes)
+            os.unlink(f"{fresh}-journal")
             os.rename(fresh, path)
             fsync_folder(path.parent)
         except (OSError, sa.exc.SQLAlchemyError) as error:
