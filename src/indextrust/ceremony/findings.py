@@ -1,4 +1,7 @@
-"""From an investigation to items to decide on, and from decisions to incident records. PURE.
+"""What people decide on, and what follows from their decisions. PURE.
+
+From an investigation come items to decide on; from the decisions, incident records, and what has
+to be served in the end.
 
 Nothing of what a thief wrote is believed but its digests: names that no client of ours would take
 can be decided on (they go), and do not get into the record.
@@ -12,7 +15,7 @@ from datetime import datetime
 
 from indextrust.ceremony.decisions import Item
 from indextrust.distribution import DistributionFile
-from indextrust.errors import InputError
+from indextrust.errors import CeremonyError, InputError
 from indextrust.incidents import Fingerprint, Incident, IncidentFile
 from indextrust.names import METADATA_SUFFIX, NormalizedName, file_path, project_name
 from indextrust.repository.audited import Finding
@@ -20,7 +23,15 @@ from indextrust.repository.blame import Queued
 from indextrust.repository.comparison import SHA512_ADDED
 from indextrust.repository.investigation import Investigation
 
-__all__ = ["Describe", "items_of", "names_of", "records_of"]
+__all__ = [
+    "Describe",
+    "check_decided",
+    "check_sound",
+    "items_of",
+    "names_of",
+    "notes_of",
+    "records_of",
+]
 
 Describe = Callable[[str, str], Fingerprint]
 """Gives by what a file is recognised, from its path and SHA-256; of one that nobody has, that."""
@@ -30,6 +41,39 @@ IN_ONE = 8_000
 
 IN_ALL = 16_000
 """Files in all records of one recovery: the signing event that carries them is not too long."""
+
+
+def check_sound(found: Investigation) -> None:
+    """Refuse to have anything decided by a log or a state that somebody else wrote to.
+
+    Raises:
+        CeremonyError: one of them was altered; `Repository.rebuild` has to come first.
+    """
+    if wrong := found.audited.log or found.altered:
+        raise CeremonyError(
+            f"{wrong}. The state can't be believed: make it anew from the checkpoint "
+            f"(`indextrust rebuild --good`), then go on"
+        )
+
+
+def notes_of(found: Investigation) -> list[str]:
+    """What people should know before they decide, one sentence each."""
+    notes = [*found.audited.faults]
+    if unnamed := found.audited.count - len(found.audited.findings):
+        notes.append(
+            f"{unnamed} differences more than can be named: what nobody queued of them is "
+            f"undone, and in no incident record"
+        )
+    if found.rebuilt:
+        notes.append(
+            "the log was begun anew when the state was rebuilt: what was queued before is not "
+            "known, and looks as if nobody had queued it"
+        )
+    elif not found.believed:
+        notes.append(
+            "the log does not reach back to the checkpoint: what was queued since is not known"
+        )
+    return notes
 
 
 def items_of(found: Investigation) -> list[Item]:
@@ -119,6 +163,26 @@ def records_of(
     parts = [tuple(files[at : at + IN_ONE]) for at in range(0, len(files), IN_ONE)]
     ids = [name, *(f"{name}-{number}" for number in range(2, len(parts) + 1))]
     return [Incident(own, date, summary, part) for own, part in zip(ids, parts, strict=False)], odd
+
+
+def check_decided(items: Iterable[Item], found: Investigation) -> None:
+    """Refuse what is served if a file of it is not as it was decided.
+
+    Args:
+        items: with their decisions.
+        found: against the checkpoint of the items, after the decisions were carried out.
+
+    Raises:
+        CeremonyError: it names the file; or what is served can't be read.
+    """
+    if found.audited.faults:
+        raise CeremonyError(found.audited.faults[0])
+    decided = {item.path: item.decision for item in items}
+    for item in filter(lambda item: item.is_file, items_of(found)):
+        word = decided.get(item.path)
+        as_decided = word == "keep" or (word == "remove" and item.served is None)
+        if item.queued is None and not as_decided:
+            raise CeremonyError(f"{item.path} is not as it was decided: {item.words()}")
 
 
 def _file(path: str, both: Mapping[str, Finding], found: Investigation) -> Item:

@@ -53,7 +53,14 @@ from indextrust.ceremony.decisions import (
 )
 from indextrust.ceremony.event import Proposed
 from indextrust.ceremony.event_file import create_event, create_folder, read_event, replace_file
-from indextrust.ceremony.findings import items_of, names_of, records_of
+from indextrust.ceremony.findings import (
+    check_decided,
+    check_sound,
+    items_of,
+    names_of,
+    notes_of,
+    records_of,
+)
 from indextrust.ceremony.finish import check_finished, outputs
 from indextrust.ceremony.incidents import read_incident
 from indextrust.ceremony.judge import judge
@@ -232,30 +239,12 @@ class Recovery:
         path, digest = self.progress.checkpoint
         with read_checkpoint(Path(path), digest) as good:
             found = self.repository.investigate(good)
-        if wrong := found.audited.log or found.altered:
-            raise CeremonyError(
-                f"{wrong}. The state can't be believed: make it anew from the checkpoint "
-                f"(`indextrust rebuild --good`), then go on"
-            )
+        check_sound(found)
         items = items_of(found)
-        notes = [*found.audited.faults]
-        if unnamed := found.audited.count - len(found.audited.findings):
-            notes.append(
-                f"{unnamed} differences more than can be named: what nobody queued of them is "
-                f"undone, and in no incident record"
-            )
-        if found.rebuilt:
-            notes.append(
-                "the log was begun anew when the state was rebuilt: what was queued before is not "
-                "known, and looks as if nobody had queued it"
-            )
-        elif not found.believed:
-            notes.append(
-                "the log does not reach back to the checkpoint: what was queued since is not known"
-            )
         replace_file(self.folder / DECISIONS, write_decisions(items).encode("utf-8"))
-        log = self._log()
-        return self._with("decide", items=tuple(to_trees(items)), notes=tuple(notes), log=log)
+        return self._with(
+            "decide", items=tuple(to_trees(items)), notes=tuple(notes_of(found)), log=self._log()
+        )
 
     def decide(self, *, record: str | None = None) -> Recovery:
         """Read the decisions, and write the incident records that follow from them.
@@ -470,14 +459,7 @@ class Recovery:
         path, digest = self.progress.checkpoint
         with read_checkpoint(Path(path), digest) as good:
             found = self.repository.investigate(good)
-        if found.audited.faults:
-            raise CeremonyError(found.audited.faults[0])
-        decided = {item.path: item.decision for item in self.items}
-        for item in filter(lambda item: item.is_file, items_of(found)):
-            word = decided.get(item.path)
-            as_decided = word == "keep" or (word == "remove" and item.served is None)
-            if item.queued is None and not as_decided:
-                raise CeremonyError(f"{item.path} is not as it was decided: {item.words()}")
+        check_decided(self.items, found)
 
     def _finished(self) -> SignedRoles:
         return SignedRoles.load(self.folder / FINISHED / "public")
