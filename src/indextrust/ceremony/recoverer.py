@@ -1,13 +1,8 @@
 """A recovery, step by step: from the theft to clients that see the good state again.
 
-`Recovery.start` freezes and remembers; `Recovery.next` does one step, or says what it needs for it.
-In the folder ``recovery`` of the repository lie the files between the steps:
-
-* ``recovery.json``: how far it is (`indextrust.ceremony.recovery_file`);
-* ``decisions.txt``: what is to become of each difference, for people to edit;
-* ``ID.json``: the incident record that follows from the decisions, or several;
-* ``event.json``: the signing event, to be carried to the keyholders, and merged back here;
-* ``finished/``: what leaves the room, as `ceremony finish` writes it.
+`Recovery.start` freezes and remembers; then there is a method for each step. Here is what each
+changes, and what has to come before it; what lies between two steps, and what is refused of that,
+is in `indextrust.ceremony.recovery_questions`.
 
 What it guarantees:
 
@@ -41,20 +36,13 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from securesystemslib.signer import Key, Signer
+from securesystemslib.signer import Signer
 
 from indextrust.ceremony.check import read_roles
-from indextrust.ceremony.decisions import (
-    Item,
-    from_trees,
-    read_decisions,
-    to_trees,
-    write_decisions,
-)
+from indextrust.ceremony.decisions import read_decisions, to_trees, write_decisions
 from indextrust.ceremony.event import Proposed
-from indextrust.ceremony.event_file import create_event, create_folder, read_event, replace_file
+from indextrust.ceremony.event_file import create_event, create_folder, replace_file
 from indextrust.ceremony.findings import (
-    check_decided,
     check_sound,
     items_of,
     names_of,
@@ -62,55 +50,43 @@ from indextrust.ceremony.findings import (
     records_of,
 )
 from indextrust.ceremony.finish import check_finished, outputs
-from indextrust.ceremony.incidents import read_incident
 from indextrust.ceremony.judge import judge
-from indextrust.ceremony.judged import Judged
 from indextrust.ceremony.keyholders import Profile
 from indextrust.ceremony.proposal import Change, propose_next
-from indextrust.ceremony.recovery import Cure, RecoveryPlan, check_cured, make_plan
+from indextrust.ceremony.recovery import Cure, check_cured, make_plan
 from indextrust.ceremony.recovery_file import Progress, read_progress, write_progress
-from indextrust.ceremony.sources import Sources
+from indextrust.ceremony.recovery_questions import (
+    DECISIONS,
+    FINISHED,
+    FOLDER,
+    RecoveryQuestions,
+)
 from indextrust.ceremony.tools import software, tools
 from indextrust.ceremony.words import missing
 from indextrust.distribution import is_plain_text
-from indextrust.errors import (
-    CeremonyError,
-    InputError,
-    StoreError,
-)
-from indextrust.incidents import Incident
+from indextrust.errors import CeremonyError, InputError, StoreError
 from indextrust.repository import Repository
 from indextrust.repository.checkpoint import read_checkpoint
 from indextrust.repository.disk import read_bounded, storing
-from indextrust.repository.freeze import Frozen
 from indextrust.repository.log import author
 from indextrust.repository.plan import utc
 from indextrust.repository.results import Published
-from indextrust.repository.roles import SignedRoles
 
-__all__ = ["DECISIONS", "EVENT", "FINISHED", "FOLDER", "Recovery"]
-
-FOLDER, DECISIONS, EVENT, FINISHED = "recovery", "decisions.txt", "event.json", "finished"
-"""Names: in the repository's folder, and in that."""
+__all__ = ["Recovery"]
 
 _MAX_DECISIONS = 1 << 28
 _NAMED = 100
 
 
 @dataclass(frozen=True)
-class Recovery:
+class Recovery(RecoveryQuestions):
     """A recovery under way. Each step gives the recovery after it.
 
     Args:
-        repository: opened without its online key, which may be the thief's.
-        progress: how far it is.
-        now: the time that the steps are dated with, aware, UTC.
+        repository, progress, now: as for `RecoveryQuestions`.
         published: what `install` published.
     """
 
-    repository: Repository
-    progress: Progress
-    now: datetime
     published: Published | None = None
 
     # -- beginning ---------------------------------------------------------------------------
@@ -190,38 +166,6 @@ class Recovery:
             raise CeremonyError(f"{repository.folder}: no recovery was started")
         return cls(repository, progress, _now(now))
 
-    # -- questions ---------------------------------------------------------------------------
-
-    @property
-    def folder(self) -> Path:
-        """Where its files are."""
-        return self.repository.folder / FOLDER
-
-    @property
-    def event(self) -> Path:
-        """The signing event."""
-        return self.folder / EVENT
-
-    @property
-    def step(self) -> str:
-        """The next step, of `recovery_file.STEPS`."""
-        return self.progress.step
-
-    @property
-    def items(self) -> list[Item]:
-        """What the audit found, with decisions as soon as there are some."""
-        return from_trees(self.progress.items)
-
-    @property
-    def plan(self) -> RecoveryPlan:
-        """The plan, for the roles that were in force when it began. Raises CeremonyError."""
-        return make_plan(read_roles(self._before()), self.progress.stolen)
-
-    @property
-    def online_key(self) -> Key:
-        """The public key of the online key in the finished event. Raises StoreError."""
-        return read_roles(self._finished()).online_keys[0]
-
     # -- steps -------------------------------------------------------------------------------
 
     def audit(self) -> Recovery:
@@ -234,16 +178,12 @@ class Recovery:
             CheckpointError: the checkpoint was altered.
         """
         self._at("audit", "decide")
-        if self.progress.checkpoint is None:
-            raise CeremonyError("there is nothing to audit: no online key was stolen")
-        path, digest = self.progress.checkpoint
-        with read_checkpoint(Path(path), digest) as good:
-            found = self.repository.investigate(good)
+        found = self.investigate()
         check_sound(found)
         items = items_of(found)
         replace_file(self.folder / DECISIONS, write_decisions(items).encode("utf-8"))
         return self._with(
-            "decide", items=tuple(to_trees(items)), notes=tuple(notes_of(found)), log=self._log()
+            "decide", items=tuple(to_trees(items)), notes=tuple(notes_of(found)), log=self.log()
         )
 
     def decide(self, *, record: str | None = None) -> Recovery:
@@ -263,10 +203,10 @@ class Recovery:
         if data is None:
             raise StoreError(f"can't read {self.folder / DECISIONS}")
         items = read_decisions(data.decode("utf-8", "replace"), self.items)
-        own = self._sources.take(items)
+        own = self.sources.take(items)
         name = record or f"{self.progress.started[:10]}-{self.progress.root + 1}"
         made, odd = records_of(
-            *(items, self._sources.describe, own),
+            *(items, self.sources.describe, own),
             name=name,
             summary=self.progress.summary,
             date=datetime.fromisoformat(self.progress.started),
@@ -308,19 +248,19 @@ class Recovery:
         self._at("propose", "sign")
         self._check_log()
         if not self.event.exists():
-            plan, current = self.plan, self._before()
+            plan, current = self.plan, self.before()
             stolen = {one.key.keyid for one in plan.stolen if "root" in one.roles}
             gone = [keyid for keyid in sorted(stolen) if keyid not in change.remove]
             change = replace(
                 change,
                 remove=(*change.remove, *gone),
-                incidents=(*change.incidents, *self._records()),
+                incidents=(*change.incidents, *self.records()),
             )
             proposed = Proposed(author(by), self.now, software())
             event = propose_next(current, change, profile=profile, proposed=proposed)
             check_cured(read_roles(current), judge(event).new, plan)
             create_event(self.event, event)
-        self._judged()
+        self.judged()
         return self._with("sign")
 
     def finish(self) -> Recovery:
@@ -331,13 +271,13 @@ class Recovery:
                 recovery, would refuse what was signed.
         """
         self._at("sign")
-        judged = self._judged()
+        judged = self.judged()
         if not judged.complete:
             raise CeremonyError(missing(judged))
         check_finished(judged, now=self.now)
         finished = self.folder / FINISHED
         if finished.exists():
-            if SignedRoles.load(finished / "public").root != judged.event.roles.root:
+            if self.finished().root != judged.event.roles.root:
                 raise CeremonyError(f"{finished} is of another event: take it away")
         else:
             create_folder(finished, outputs(judged, now=self.now, tools=tools()))
@@ -356,14 +296,14 @@ class Recovery:
         """
         self._at("install")
         self._check_log()
-        roles, before = self._finished(), self._before()
+        roles, before = self.finished(), self.before()
         chain = replace(roles, root=(*before.root, *roles.root))
         check_cured(read_roles(before), read_roles(chain), self.plan)
-        items, sources = [item for item in self.items if item.is_file], self._sources
+        items, sources = [item for item in self.items if item.is_file], self.sources
         published = self.repository.recover(
             roles,
             online,
-            self._frozen(),
+            self.frozen(),
             add=[wanted for item in items if (wanted := sources.wanted(item)) is not None],
             remove=names_of(
                 [item for item in items if item.outcome is None and item.ours is not None]
@@ -383,8 +323,7 @@ class Recovery:
         """
         self._at("verify")
         try:
-            check_cured(read_roles(self._before()), read_roles(self._served()), self.plan)
-            self._check_files()
+            self.check_served()
         except CeremonyError as error:
             self._with("install")
             raise CeremonyError(
@@ -402,7 +341,7 @@ class Recovery:
         self._at("thaw")
         frozen = self.repository.frozen()
         if frozen is not None:
-            if frozen != self._frozen():
+            if frozen != self.frozen():
                 raise CeremonyError(f"{frozen}: that was said after the recovery began; thaw it")
             self.repository.thaw(reason or f"recovered: {self.progress.summary}"[:500])
         return self._with("done")
@@ -415,13 +354,9 @@ class Recovery:
                 f"the next step of this recovery is {self.progress.step!r}, not {steps[0]!r}"
             )
 
-    def _log(self) -> str:
-        """By what the log is recognised: its first entry has a number that nobody can guess."""
-        return next(entry.mac for entry in self.repository.transaction_log.chain(0))
-
     def _check_log(self) -> None:
         """Refuse decisions on another state than there is. Raises CeremonyError."""
-        if self.progress.log and self.progress.log != self._log():
+        if self.progress.log and self.progress.log != self.log():
             self._with("audit")
             raise CeremonyError(
                 "the state was made anew since the audit, so it has nothing of what came after the "
@@ -433,61 +368,6 @@ class Recovery:
         progress = replace(self.progress, step=step, **changed)  # type: ignore[arg-type]
         write_progress(self.folder, progress)
         return replace(self, progress=progress)
-
-    def _before(self) -> SignedRoles:
-        """The roles in force when it began, also when `install` has replaced them already.
-
-        Where there is an event they come from it, and without incident records.
-        """
-        if self.event.exists():
-            event = read_event(self.event)
-            if event.before is not None:
-                return event.before
-        return self.repository.signed_roles()
-
-    def _served(self) -> SignedRoles:
-        """The offline roles that are served. Raises CeremonyError: some can't be read."""
-        try:
-            return SignedRoles.load(self.repository.public / "metadata")
-        except (InputError, StoreError) as error:
-            raise CeremonyError(f"{error}") from error
-
-    def _check_files(self) -> None:
-        """Refuse what is served if it is not what was decided. Raises as `verify`."""
-        if self.progress.checkpoint is None:
-            return
-        path, digest = self.progress.checkpoint
-        with read_checkpoint(Path(path), digest) as good:
-            found = self.repository.investigate(good)
-        check_decided(self.items, found)
-
-    def _finished(self) -> SignedRoles:
-        return SignedRoles.load(self.folder / FINISHED / "public")
-
-    def _frozen(self) -> Frozen | None:
-        """The freeze that it may sign under, if that is in force."""
-        now = self.repository.frozen()
-        said = self.progress.frozen
-        return now if now and said is not None and now.content == said.encode("latin-1") else None
-
-    def _judged(self) -> Judged:
-        """The event, judged, and known to cure. Raises CeremonyError."""
-        judged = judge(read_event(self.event), now=self.now)
-        if judged.old is None or judged.old.root.version != self.progress.root:
-            raise CeremonyError(f"{self.event}: expected the event after root {self.progress.root}")
-        check_cured(judged.old, judged.new, make_plan(judged.old, self.progress.stolen))
-        for incident in self._records():
-            if judged.event.incidents.get(incident.path) != incident.encode():
-                raise CeremonyError(f"{self.event} lacks the incident record {incident.id}")
-        return judged
-
-    def _records(self) -> list[Incident]:
-        return [read_incident(self.folder / f"{name}.json") for name in self.progress.records]
-
-    @property
-    def _sources(self) -> Sources:
-        repository, checkpoint = self.repository, self.progress.checkpoint
-        return Sources(repository.folder, repository.public, checkpoint)
 
 
 def _now(now: datetime | None) -> datetime:
