@@ -69,6 +69,7 @@ from indextrust.repository.disk import storing, sweep
 from indextrust.repository.documents import document_bytes
 from indextrust.repository.durable import fsync_folder
 from indextrust.repository.encode import SnapshotList, lists_hashes
+from indextrust.repository.faults import Faults
 from indextrust.repository.lock import locked
 from indextrust.repository.log import REBUILD
 from indextrust.repository.objects import ObjectStore
@@ -213,8 +214,8 @@ class _Rebuild:
         self._key = key
         self._who = who
         self._now = now
-        self._faults = _Named()
-        self._missing = _Named()
+        self._faults = Faults(_NAMED)
+        self._missing = Faults(_NAMED)
 
     def run(self) -> Rebuilt:
         """Make the new state, and put it in the place of the old one.
@@ -262,7 +263,7 @@ class _Rebuild:
             expired=self._served.expired(self._now),
             missing=self._missing.count,
             faults=self._faults.count,
-            named=(*self._missing.names, *self._faults.names),
+            named=(*self._missing.named, *self._faults.named),
             aside=self._exchange(),
         )
 
@@ -484,19 +485,6 @@ class _Rebuild:
                 if changed.is_dir():
                     fsync_folder(changed)
         return aside if there else None
-
-
-class _Named:
-    """Texts of one kind: how many, and the first of them."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self.names: list[str] = []
-
-    def add(self, text: str) -> None:
-        self.count += 1
-        if self.count <= _NAMED:
-            self.names.append(text)
 
 
 def _is_name(folded: object, filename: object, sha256: object) -> bool:

@@ -30,33 +30,20 @@ from indextrust.names import (
     is_target_path,
     project_name,
 )
+from indextrust.repository.faults import Faults
 from indextrust.repository.place import names_of
 from indextrust.repository.plan import TargetFile, describe
 from indextrust.repository.records import key_of
 from indextrust.repository.verified import Readable, ServedSet
 from indextrust.trust import Limits, parse_document
 
-__all__ = ["Faults", "ServedProject", "ServedProjects"]
+__all__ = ["ServedProject", "ServedProjects"]
 
 _NAMED = 1_000
 """How many faults are kept; the others are counted."""
 
 _PATH = re.compile(r"[^/]+/([^/]+)/[^/]+")
 _CACHE_KIB = 1 << 15
-
-
-class Faults:
-    """What no client could read, one sentence each: the first of them, and how many there are."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self.named: list[str] = []
-
-    def add(self, text: str) -> None:
-        """One more."""
-        self.count += 1
-        if self.count <= _NAMED:
-            self.named.append(text)
 
 
 class ServedProject:
@@ -123,7 +110,7 @@ class ServedProjects:
 
     def __init__(self, served: ServedSet, storage: Readable) -> None:
         self.served = served
-        self.faults = Faults()
+        self.faults = Faults(_NAMED)
         self._storage = storage
         self._folder = tempfile.TemporaryDirectory(prefix="indextrust-")
         self._db = sqlite3.connect(f"{self._folder.name}/targets.sqlite", isolation_level=None)
