@@ -22,9 +22,9 @@ from indextrust.errors import RepositoryError
 from indextrust.names import NormalizedName
 from indextrust.repository.changes import Add, Remove, Yank
 from indextrust.repository.inspect import MAX_SIZE, check_path, read_distribution
+from indextrust.repository.ledger import Ledger
 from indextrust.repository.objects import ObjectStore
 from indextrust.repository.plan import TargetFile, replay
-from indextrust.repository.queue import Ledger
 from indextrust.repository.state import State
 
 __all__ = ["Intake", "check_name"]

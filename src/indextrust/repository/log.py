@@ -341,7 +341,7 @@ class Log:
     def last_end(self, db: sa.Connection) -> Entry | None:
         """The entry that ended a publication, the last one by an index that may have been altered
         like any table. It is where reading begins: itself verified, and a later one is among the
-        entries after the last change in it (`indextrust.repository.queue.Ledger`).
+        entries after the last change in it (`indextrust.repository.ledger.Ledger`).
 
         Raises:
             AlteredStateError: as `verified`.

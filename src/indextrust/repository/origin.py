@@ -103,12 +103,12 @@ class Origin:
 
     @property
     def restored(self) -> bool:
-        """Whether an operator made the state the truth since (`queue.Ledger.restored`)."""
+        """Whether an operator made the state the truth since (`ledger.Ledger.restored`)."""
         return self._ledger.restored
 
     @property
     def both(self) -> bool:
-        """Whether the SHA-512 of what is new is listed too (`queue.Ledger.both`)."""
+        """Whether the SHA-512 of what is new is listed too (`ledger.Ledger.both`)."""
         return self._ledger.both
 
     @property

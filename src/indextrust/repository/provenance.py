@@ -4,7 +4,7 @@ The tables of the state are a working copy that whoever writes the database can 
 So nothing is signed because a table says it:
 
 1. The log's last `END` entry, which was verified, names the snapshot and the timestamp that were
-   published (`queue.Ledger.published`).
+   published (`ledger.Ledger.published`).
 2. That snapshot's file, which must have the named bytes, names every bin's version, and in a
    small index its hash (`read_snapshot`).
 3. The row of a bin must have that version and hash (`check_rows`). Where the snapshot has none,

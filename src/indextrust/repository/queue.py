@@ -1,10 +1,9 @@
 """The queue: what was asked for and is not published yet. A view of the log, and as safe.
 
-Changes are published in the order they were queued, from the first one that waits. So "done" is
-no mark on a row but one number, which the entry that ends a publication states: changes up to it
-are published, those after it wait. Everything that decides what will be signed is read from
-entries that were verified, without a gap, from that number up to the end of the log; one that
-was not written by this repository stops the publication before anything has changed.
+Changes are published in the order they were queued, from the first one that waits. Everything that
+decides what will be signed is read from entries that were verified, without a gap, from the last
+change that is published (`indextrust.repository.ledger`) up to the end of the log; one that was not
+written by this repository stops the publication before anything has changed.
 
 A publication writes two entries, each in the transaction that it belongs to (`State.allot`,
 `State.finish`): one when it begins, one when everything is out. The first one is known outside
@@ -12,14 +11,13 @@ the database before a file of it is there, so its numbers are used up for good. 
 says which snapshot and timestamp were published, and has a digest of what the snapshot lists;
 what is signed next has to follow from those (`indextrust.repository.provenance`).
 
-What was verified is kept (`Ledger`), so a process reads the log once, and no body stays in
+What was verified is kept as a `Ledger`, so a process reads the log once, and no body stays in
 memory; afterwards it reads the last entry that it knows, which must be there as it was, and what
 came since. A publication takes a window: the waiting changes from the first one on, up to a
 number of files. Its cost is that of the window, whatever waits behind it. Between the first
-reading and that of a window anybody may have written to the database: so the ledger keeps the
-HMAC of every 256th waiting entry and of the last one, a window is read up to one of these, and
-each vouches for all that precedes it. What a table or an index says is only where reading
-begins; the entries that are read say what is done.
+reading and that of a window anybody may have written to the database: so a window is read up to
+an entry whose HMAC the ledger has, and that vouches for all that precedes it. What a table or an
+index says is only where reading begins; the entries that are read say what is done.
 
 What is proved and what not: see `indextrust.repository.log`.
 """
@@ -29,7 +27,6 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from typing import Any, NamedTuple
 
@@ -37,7 +34,8 @@ import sqlalchemy as sa
 
 from indextrust.errors import AlteredStateError, RepositoryError, StoreError
 from indextrust.names import SNAPSHOT, TIMESTAMP, Hashes, NormalizedName
-from indextrust.repository.changes import PER_ENTRY, Change, Rehash, count, decode, encode, spread
+from indextrust.repository.changes import Change, Rehash, count, decode, encode, spread
+from indextrust.repository.ledger import Ledger, published_upto
 from indextrust.repository.log import (
     BEGIN,
     CHANGE,
@@ -46,16 +44,14 @@ from indextrust.repository.log import (
     HASHES,
     REBIN,
     RESTORE,
-    Entry,
     Log,
     Transaction,
 )
 from indextrust.repository.plan import RoleFile
 from indextrust.repository.seal import Head
 
-__all__ = ["BOTH", "Ledger", "Pending", "Queue"]
+__all__ = ["BOTH", "Pending", "Queue"]
 
-_MARK = 256
 BOTH = (HASHES, None, json.dumps({"hashes": "both"}))
 """The entry that says so."""
 
@@ -69,96 +65,6 @@ class Pending(NamedTuple):
     changes: tuple[Change, ...]
     last: int
     more: bool = False
-
-
-@dataclass(frozen=True)
-class Ledger:
-    """What the log says of the publications, all of it verified.
-
-    Args:
-        head: the last entry that was verified; number 0 if there was none.
-        done: number of the last change that is published.
-        last: number of the last change; up to `done` if nothing waits.
-        published: snapshot and timestamp of the last publication that ended, by role name; empty
-            before the first.
-        listed: digest of what that snapshot lists of bins (`SnapshotList.digest`).
-        begun: how many publications began since.
-        interrupted: the last change in one of those; None if all ended.
-        timestamps: version numbers that those used up for the timestamp.
-        restored: whether an operator has made the state the truth since (`restore`, `install`).
-        above: roles whose numbers he let go on above those that were found to be served.
-        rebinning: SHA-256 of the bins role that was in force before a re-binning that has begun
-            since and is not out; None if there is none.
-        towards: SHA-256 of the bins role that it adopts; None if an operator has installed other
-            roles since.
-        marks: number and HMAC of some of the entries after `done`, the last one among them.
-        time: the latest time that an entry states, from the last `END` on; empty if there is none.
-        both: whether the SHA-512 of what is new is listed beside its SHA-256; never taken back.
-    """
-
-    head: Head
-    done: int
-    last: int = 0
-    published: Mapping[str, RoleFile] = field(default_factory=dict)
-    listed: str | None = None
-    begun: int = 0
-    interrupted: int | None = None
-    timestamps: tuple[int, ...] = ()
-    restored: bool = False
-    above: Mapping[str, int] = field(default_factory=dict)
-    rebinning: str | None = None
-    towards: str | None = None
-    marks: Mapping[int, str] = field(default_factory=dict)
-    time: str = ""
-    both: bool = False
-
-    @property
-    def unfinished(self) -> bool:
-        """Whether a publication or a re-binning has begun and is not out."""
-        return self.begun > 0 or self.rebinning is not None
-
-    def is_one_window(self, limit: int) -> bool:
-        """Whether all that waits will be published together, if at most `limit` changes are at a
-        time. May be False where it would be so."""
-        return not self.begun and (self.last - self.done) * PER_ENTRY < limit
-
-    def after(self, entries: Iterable[Entry]) -> Ledger:
-        """The ledger after further entries, all of them verified."""
-        head, last, marks, time = self.head, self.last, dict(self.marks), self.time
-        now = self
-        for entry in entries:
-            head = Head(entry.number, entry.mac)
-            time = max(time, entry.time)
-            if entry.number % _MARK == 0:
-                marks[entry.number] = entry.mac
-            if entry.kind == CHANGE:
-                last = entry.number
-            elif entry.kind == END:
-                done, listed, time = _number(entry, "upto"), entry.fields()["listed"], entry.time
-                both = entry.fields().get("hashes") == "both"
-                now = Ledger(now.head, done, published=_published(entry), listed=listed, both=both)
-            elif entry.kind == BEGIN:
-                upto = max(_number(entry, "upto"), now.interrupted or 0)
-                used = entry.fields()[TIMESTAMP]
-                timestamps = now.timestamps if used is None else (*now.timestamps, used)
-                now = replace(now, begun=now.begun + 1, interrupted=upto, timestamps=timestamps)
-            elif entry.kind == RESTORE:
-                above = {**now.above, **entry.fields()["above"]}
-                towards = None if entry.fields().get("roles") else now.towards
-                now = replace(now, restored=True, above=above, towards=towards)
-            elif entry.kind == REBIN:
-                fields = entry.fields()
-                now = replace(now, rebinning=fields["bins"], towards=fields["towards"])
-            elif entry.kind == HASHES:
-                now = replace(now, both=True)
-        if head == self.head:
-            return self
-        marks = {number: mac for number, mac in marks.items() if number > now.done}
-        marks.pop(self.head.number, None)
-        if self.head.number % _MARK == 0 and self.head.number > now.done:
-            marks[self.head.number] = self.head.mac
-        marks[head.number] = head.mac
-        return replace(now, head=head, last=last, marks=marks, time=time)
 
 
 class Queue:
@@ -303,8 +209,7 @@ class Queue:
         found: dict[NormalizedName, list[Change]] = {project: [] for project in projects}
         with self._read() as db:
             end = self.log.last_end(db)
-        done = 0 if end is None else _number(end, "upto")
-        for entry in self.log.of_projects(projects, since=done):
+        for entry in self.log.of_projects(projects, since=published_upto(end)):
             for change in spread(decode(entry.body)):
                 found[change.project].append(change)
         return found
@@ -437,8 +342,7 @@ class Queue:
             return self.log.append(db, [(RESTORE, None, body)], now), 0
         self._ledger = None  # the log may have another end than this process has seen
         end = self.log.last_end(db)
-        done = 0 if end is None else _number(end, "upto")
-        return self.log.append_to_rest(db, done, RESTORE, fields, now)
+        return self.log.append_to_rest(db, published_upto(end), RESTORE, fields, now)
 
     def _follow(self, db: sa.Connection | None) -> Ledger:
         """The ledger up to the end of the log; in a transaction, before anything is appended.
@@ -449,26 +353,12 @@ class Queue:
         if ledger is None:
             with self.log.within(db) as transaction:
                 end = self.log.last_end(transaction)
-            done = 0 if end is None else _number(end, "upto")
+            done = published_upto(end)
             ledger = Ledger(Head(done, ""), done).after(self.log.verified(since=done, db=db))
         else:
             ledger = ledger.after(islice(self.log.after(ledger.head, db), 1, None))
         self._ledger = ledger
         return ledger
-
-
-def _number(entry: Entry, name: str) -> int:
-    """A number in the body of a verified entry, below the entry's own."""
-    number = entry.fields()[name]
-    if type(number) is not int or not 0 <= number < entry.number:
-        raise AlteredStateError(f"log entry {entry.number}: expected a number in {name!r}")
-    return number
-
-
-def _published(entry: Entry) -> dict[str, RoleFile]:
-    """Snapshot and timestamp that a verified entry says were published."""
-    fields = entry.fields()
-    return {name: RoleFile(**fields[name]) for name in (SNAPSHOT, TIMESTAMP) if fields[name]}
 
 
 def _kept(change: Change) -> str:

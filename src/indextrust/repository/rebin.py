@@ -35,6 +35,7 @@ from indextrust.errors import AlteredStateError, RepositoryError
 from indextrust.names import BINS, SNAPSHOT, TARGETS, TIMESTAMP, BinScheme, metadata_filename
 from indextrust.repository.bins import BinTask
 from indextrust.repository.encode import SnapshotList, bin_payload, encoded
+from indextrust.repository.ledger import Ledger
 from indextrust.repository.objects import ObjectStore
 from indextrust.repository.offline import Offline, check_followers, scheme_of
 from indextrust.repository.origin import Origin
@@ -48,7 +49,7 @@ from indextrust.repository.provenance import (
     read_bin,
 )
 from indextrust.repository.publish import Publisher
-from indextrust.repository.queue import Ledger, Pending
+from indextrust.repository.queue import Pending
 from indextrust.repository.results import Published
 from indextrust.repository.served import METADATA
 from indextrust.repository.state import State

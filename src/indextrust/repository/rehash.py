@@ -44,9 +44,9 @@ from indextrust.repository.disk import digests, open_regular
 from indextrust.repository.documents import document_bytes
 from indextrust.repository.inspect import MAX_SIZE
 from indextrust.repository.intake import Intake
+from indextrust.repository.ledger import Ledger
 from indextrust.repository.objects import ObjectStore
 from indextrust.repository.plan import TargetFile
-from indextrust.repository.queue import Ledger
 from indextrust.repository.results import Rehashed
 from indextrust.repository.state import State
 from indextrust.trust.document import parse_document

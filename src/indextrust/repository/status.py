@@ -12,10 +12,10 @@ from datetime import UTC, datetime, timedelta
 
 from indextrust.errors import AlteredStateError, RepositoryError
 from indextrust.names import BINS, ROOT, SNAPSHOT, TARGETS, TIMESTAMP
+from indextrust.repository.ledger import Ledger
 from indextrust.repository.offline import Offline
 from indextrust.repository.plan import LIFETIME, utc
 from indextrust.repository.publish import check_unchanged
-from indextrust.repository.queue import Ledger
 from indextrust.repository.results import RoleStatus, Status
 from indextrust.repository.schema import NEVER
 from indextrust.repository.state import RoleRow, State
