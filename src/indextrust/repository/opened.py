@@ -41,7 +41,8 @@ from indextrust.repository.restore import Repair
 from indextrust.repository.results import Published
 from indextrust.repository.roles import SignedRoles
 from indextrust.repository.served import highest_versions, targets_served
-from indextrust.repository.state import OfflineDigests, State
+from indextrust.repository.state import State
+from indextrust.repository.state_questions import OfflineDigests
 from indextrust.repository.status import clock_warnings
 from indextrust.repository.storage import FolderStorage
 from indextrust.repository.usage import UsageLog

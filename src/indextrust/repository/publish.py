@@ -91,7 +91,8 @@ from indextrust.repository.readable import check_readable
 from indextrust.repository.results import Published
 from indextrust.repository.served import METADATA, stated_versions
 from indextrust.repository.signing import sign_payload, sign_role
-from indextrust.repository.state import RoleRow, State
+from indextrust.repository.state import State
+from indextrust.repository.state_questions import RoleRow
 from indextrust.repository.storage import FolderStorage
 from indextrust.repository.usage import UsageLog
 from indextrust.repository.workers import Workers

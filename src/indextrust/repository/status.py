@@ -18,7 +18,8 @@ from indextrust.repository.plan import LIFETIME, utc
 from indextrust.repository.publish import check_unchanged
 from indextrust.repository.results import RoleStatus, Status
 from indextrust.repository.schema import NEVER
-from indextrust.repository.state import RoleRow, State
+from indextrust.repository.state import State
+from indextrust.repository.state_questions import RoleRow
 from indextrust.repository.storage import FolderStorage
 
 __all__ = ["clock_warnings", "make_status"]
