@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
-from typing import ClassVar
 
 from securesystemslib.signer import Signer
 
@@ -25,15 +24,13 @@ from indextrust.repository.checkpoint import Checkpoint
 from indextrust.repository.disk import copy_bytes, open_regular, storing, sweep
 from indextrust.repository.freeze import Freeze, FreezeNote, Frozen, stated_reason
 from indextrust.repository.inspect import MAX_SIZE
-from indextrust.repository.intake import Intake
 from indextrust.repository.investigation import Investigation, investigate
 from indextrust.repository.lock import locked
 from indextrust.repository.log import FREEZE, THAW, author
 from indextrust.repository.opened import INCOMING, LOCK, STATE, Clock, utc_now
-from indextrust.repository.origin import Origin
 from indextrust.repository.place import names_of
-from indextrust.repository.plan import Digests, TargetFile, utc
-from indextrust.repository.questions import Questions
+from indextrust.repository.plan import Digests, utc
+from indextrust.repository.queueing import Queueing
 from indextrust.repository.results import Published
 from indextrust.repository.roles import SignedRoles
 from indextrust.repository.schema import Database
@@ -73,12 +70,8 @@ class Wanted:
         return same and known == there
 
 
-class Emergency(Questions):
+class Emergency(Queueing):
     """The methods of `Repository` for the worst day."""
-
-    WINDOW: ClassVar[int] = 100_000
-    """Files that one publication takes from the queue at most: it holds their documents in
-    memory."""
 
     @staticmethod
     def freeze(
@@ -254,19 +247,3 @@ class Emergency(Questions):
             f"{path}: no bytes with sha256 {wanted.sha256} are left, neither among the private "
             f"copies nor in the public folder: put them at {places[0]}"
         )
-
-    def _intake(self) -> Intake:
-        return Intake(self._state, self._objects, self._check_published, self.WINDOW)
-
-    def _check_published(
-        self, files: Mapping[NormalizedName, Mapping[str, DistributionFile]]
-    ) -> Mapping[NormalizedName, TargetFile | None]:
-        """Refuse files that are not what is published. Raises AlteredStateError.
-
-        Returns:
-            What is signed for the documents; nothing while no bin has them.
-        """
-        if self._state.queue.ledger().rebinning is not None:
-            return {}
-        known = self._warm.known
-        return Origin(self._state, self._storage, self._offline(None), known).documents(files)

@@ -20,6 +20,9 @@ What readers see changes with an operation that succeeds, and not otherwise; one
 short is completed by the next. (Where `create` fails after its checks, at the signer or the disk,
 there may be a repository that is not published yet: `open` it and `publish`.) The signer of the
 online key is handed in and never stored; no offline key ever comes here.
+
+Here it is made, published, repaired and cleaned up. Its other methods are where they belong: what
+changes nothing in `questions`, what is queued in `queueing`, the worst day in `emergency`.
 """
 
 from __future__ import annotations
@@ -32,20 +35,13 @@ from pathlib import Path
 
 from securesystemslib.signer import Signer
 
-from indextrust.distribution import DistributionFile
 from indextrust.errors import InputError, RepositoryError
-from indextrust.names import (
-    Hashes,
-    check_filename,
-    project_name,
-)
-from indextrust.repository.changes import Remove, Yank, yank_reason
+from indextrust.names import Hashes
 from indextrust.repository.checkpoint import Checkpoint
 from indextrust.repository.collect import Collector
 from indextrust.repository.disk import storing, sweep
 from indextrust.repository.emergency import Emergency
 from indextrust.repository.expiry import AHEAD
-from indextrust.repository.imports import Importer, Progress
 from indextrust.repository.lock import locked
 from indextrust.repository.log import author
 from indextrust.repository.mirrors import Mirror
@@ -61,14 +57,7 @@ from indextrust.repository.queue import Pending
 from indextrust.repository.rebin import begin
 from indextrust.repository.rebuild import rebuild
 from indextrust.repository.refill import Refill, Refilled
-from indextrust.repository.rehash import STEP, Rehasher
-from indextrust.repository.results import (
-    Collected,
-    Imported,
-    Published,
-    Rebuilt,
-    Rehashed,
-)
+from indextrust.repository.results import Collected, Published, Rebuilt
 from indextrust.repository.roles import SignedRoles
 from indextrust.repository.schema import Database
 from indextrust.repository.seal import Seal, key_place, make_key, read_key
@@ -218,109 +207,6 @@ class Repository(Emergency):
         """
         place = key_place(folder, queue_key)
         return rebuild(folder, root, place, author(by), clock(), good)
-
-    # -- changes -----------------------------------------------------------------------------
-
-    def add(self, *paths: Path, upload_time: str | None = None) -> list[DistributionFile]:
-        """Queue wheels and sdists; all of them, or none.
-
-        Their bytes are copied at once. A file that is there already, with the same digest, is
-        left as it is. A file name stands for one digest for good: other bytes are refused, also
-        after a removal.
-
-        Args:
-            paths: regular files under their own names.
-            upload_time: ``YYYY-MM-DDTHH:MM:SSZ``; None for now.
-
-        Returns:
-            What is known of each file, in the order given.
-
-        Raises:
-            DistributionError: a file that is no acceptable distribution.
-            RepositoryError: a file name that is used for other bytes, or a twin of it in other
-                case.
-            InputError: an upload time of another form.
-        """
-        now = utc(self._clock())
-        with self._locked():
-            return self._intake().add(paths, upload_time or now, now)
-
-    def import_files(
-        self, *paths: Path, progress: Progress = lambda _done, _bytes: None
-    ) -> Imported:
-        """Queue many files whose bytes are elsewhere; all of them, or none.
-
-        They are listed and signed as every other file; the operator serves their bytes himself,
-        and vouches for the digests. What is there already with the same digest stays as it is.
-
-        Args:
-            paths: ``.jsonl`` or ``.csv`` files of rows, PEP 691 pages of another index, or
-                folders of such pages (`indextrust.repository.import_rows`).
-            progress: is told now and then what was done, and the bytes read since the last time.
-
-        Raises:
-            InputError: a row that can't be imported; the message has its file and line.
-            DistributionError: a source that is no regular file.
-            RepositoryError: a file name that is used for other bytes, or a twin of it in other
-                case; likewise.
-        """
-        with self._locked():
-            layout = self._offline(None).layout
-            scratch = self.folder / INCOMING
-            both = self._state.queue.ledger().both
-            importer = Importer(self._state, self._intake(), scratch, layout, progress, both=both)
-            return importer.run(paths, utc(self._clock()))
-
-    def remove(self, project: str, filename: str) -> None:
-        """Queue the removal of a file.
-
-        Its plain name leaves the public folder when this is published. Its hash-prefixed name
-        stays for now, for clients in the middle of a refresh.
-
-        Raises:
-            RepositoryError: no such file.
-            InputError: not a normalised project name, or not a file name.
-        """
-        self._queue(Remove(project_name(project), check_filename(filename)))
-
-    def yank(self, project: str, filename: str, reason: str = "") -> None:
-        """Queue the yank of a file (PEP 592): installers take it only if pinned.
-
-        Args:
-            project: normalised project name.
-            filename: the file's own name.
-            reason: shown to users; one line.
-
-        Raises:
-            RepositoryError: no such file.
-            InputError: not a normalised project name, not a file name, not a printable reason.
-        """
-        reason = yank_reason(reason)
-        self._queue(Yank(project_name(project), check_filename(filename), reason))
-
-    def unyank(self, project: str, filename: str) -> None:
-        """Queue taking a yank back. Raises as `remove`."""
-        self._queue(Yank(project_name(project), check_filename(filename), None))
-
-    def rehash(self, files: int = STEP) -> Rehashed:
-        """One step of the hash transition (PEP 458): list the SHA-512 beside the SHA-256.
-
-        From the first call on of everything that is added, and of every document that is signed
-        anew; there is no way back. And of `files` more files that are published already, whose
-        private copies are read. Call it, and `publish`, until there is no more. A step that was
-        cut short queued nothing, or all.
-
-        Args:
-            files: how many to read at most; fewer if they are large.
-
-        Raises:
-            AlteredStateError: state and signed metadata differ. Nothing is queued.
-            RepositoryError: a re-binning has begun and is not out: publish first.
-            InputError: not a positive number.
-        """
-        with self._locked():
-            rehasher = Rehasher(self._state, self._objects, self._intake())
-            return rehasher.step(files, utc(self._clock()))
 
     # -- publication -------------------------------------------------------------------------
 
@@ -477,12 +363,6 @@ class Repository(Emergency):
         with self._unfrozen():
             collector.sweep_snapshots()
         return collector.collected
-
-    # -- parts -------------------------------------------------------------------------------
-
-    def _queue(self, change: Remove | Yank) -> None:
-        with self._locked():
-            self._intake().change(change, utc(self._clock()))
 
 
 def _foreign(scratch: Path) -> list[str]:
