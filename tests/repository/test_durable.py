@@ -230,45 +230,111 @@ def test_what_a_killed_publication_named_is_made_durable_by_the_next(
     assert not {str(place.public / folder) for folder in ("files", "simple")} & set(waits.take())
 
 
-def test_the_disk_begins_while_others_write_and_what_fails_then_fails_again_in_sync(
+class Ahead:
+    """The disk, for `Batch.ahead`: each ``syncfs`` does what `answer` says."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, answer: Callable[[int], None]) -> None:
+        self.asked: list[int] = []
+        self.begun = threading.Event()
+
+        def syncfs(descriptor: int) -> None:
+            self.asked.append(descriptor)
+            self.begun.set()
+            answer(descriptor)
+
+        monkeypatch.setattr(durable, "_syncfs", lambda _: syncfs)
+        monkeypatch.setattr(durable, "_AHEAD", 0)
+
+    def write(self, storage: FolderStorage) -> None:
+        """Three files by somebody else, and the disk has begun."""
+        with storage.written_elsewhere("metadata"):
+            for number in range(3):
+                (storage.public / f"metadata/{number}.x.json").write_bytes(b"x")
+                storage.wrote_elsewhere(f"metadata/{number}.x.json")
+            assert self.begun.wait(60)
+
+
+def threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "durable"]
+
+
+def wait(event: threading.Event) -> None:
+    assert event.wait(60)
+
+
+def refuse(_: int) -> None:
+    raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+
+def test_the_disk_begins_while_others_write_and_sync_asks_again_by_another_descriptor(
     storage: FolderStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[int] = []
-    begun = threading.Event()
+    """Each descriptor is told of a failure once: the one that `sync` asks was told nothing yet."""
+    disk = Ahead(monkeypatch, lambda _: None)
+    disk.write(storage)
+    ahead = set(disk.asked)
+    disk.asked.clear()
+    storage.sync()
+    assert disk.asked
+    assert ahead.isdisjoint(disk.asked)
+    assert not threads()
 
-    def syncfs(descriptor: int) -> None:
-        asked.append(descriptor)
-        begun.set()
-        raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    monkeypatch.setattr(durable, "_syncfs", lambda _: syncfs)
-    monkeypatch.setattr(durable, "_AHEAD", 0)
-    with storage.written_elsewhere("metadata"):
-        for number in range(3):
-            (storage.public / f"metadata/{number}.x.json").write_bytes(b"x")
-            storage.wrote_elsewhere(f"metadata/{number}.x.json")
-        assert begun.wait(60)
-    ahead = set(asked)
-    asked.clear()
+def test_what_failed_once_while_others_wrote_fails_in_sync_though_the_disk_is_well_by_then(
+    storage: FolderStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A refused flush of the disk's own cache is told to who asked, and to nobody after him."""
+    answers = iter([refuse])
+    disk = Ahead(monkeypatch, lambda descriptor: next(answers, lambda _: None)(descriptor))
+    disk.write(storage)
     with pytest.raises(StoreError, match="Input/output error"):
         storage.sync()
-    assert asked  # by a descriptor that was told nothing yet: one failure is told to each once
-    assert ahead.isdisjoint(asked)
+    storage.replace("page", b"page")
+    storage.sync()  # the next batch is another one
+    assert storage.read("page", 10) == b"page"
 
 
-def test_nothing_asks_for_the_disk_any_more_when_the_others_are_stopped(
+def test_who_is_interrupted_does_not_wait_for_the_disk_and_nothing_asks_for_it_any_more(
     storage: FolderStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    begun = threading.Event()
-    monkeypatch.setattr(durable, "_syncfs", lambda _: lambda _: begun.set())
-    monkeypatch.setattr(durable, "_AHEAD", 0)
-    threads = threading.active_count()
+    slow = threading.Event()
+    disk = Ahead(monkeypatch, lambda _: wait(slow))
 
     def interrupted() -> None:
         with storage.written_elsewhere("metadata"):
-            assert begun.wait(60)
+            assert disk.begun.wait(60)
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         interrupted()
-    assert threading.active_count() == threads
+    (thread,) = threads()  # it is still in its one call
+    slow.set()
+    thread.join(60)
+    assert not thread.is_alive()
+    assert len(disk.asked) == 1
+
+
+def test_without_a_thread_to_be_had_the_disk_begins_at_the_end(
+    storage: FolderStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    disk = Ahead(monkeypatch, lambda _: None)
+    monkeypatch.setattr(threading.Thread, "start", refused)
+    disk.begun.set()
+    disk.write(storage)
+    assert not disk.asked
+    storage.sync()
+    assert len(disk.asked) == 1
+
+
+def test_a_scratch_folder_that_cant_be_opened_is_told_as_such(
+    storage: FolderStorage, tmp_path: Path
+) -> None:
+    (tmp_path / "scratch").rmdir()
+    with (
+        pytest.raises(StoreError, match=r"can't write .*: No such file or directory"),
+        storage.written_elsewhere("metadata"),
+    ):
+        pytest.fail("nobody may write now")

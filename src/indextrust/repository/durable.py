@@ -20,11 +20,15 @@ threads: the file system's journal commits them in groups.
 
 Where thousands of files are written, which takes seconds, the disk begins meanwhile
 (`Batch.ahead`): else it would have nothing to do until the end, and all would wait for it then.
+What it refuses then is kept and raised by `Batch.sync`. That is needed: a file that could not be
+written is told to every descriptor that was open, but a journal that could not be committed, or a
+flush of the disk's own cache that failed, only to the call that asked for it.
 
 One ``syncfs`` covers a whole batch because the batch is on one file system: every file came to
 its place by a rename or a hard link out of one scratch folder, and neither crosses a mount.
 
-Sources: syncfs(2), fsync(2); "PostgreSQL's fsync() surprise" (LWN, 2018) for lost errors.
+Sources: syncfs(2), fsync(2); "PostgreSQL's fsync() surprise" (LWN, 2018) for lost errors; Linux,
+Documentation/core-api/errseq.rst, fs/sync.c and ext4_sync_fs() for who is told of which.
 """
 
 from __future__ import annotations
@@ -83,6 +87,7 @@ class Batch:
         self._witness: int | None = None
         self._files: dict[str, None] = {}
         self._folders: set[str] = set()
+        self._failed: list[OSError] = []
 
     def begin(self) -> None:
         """Call this before a file is written: failures are seen from the first call on."""
@@ -117,27 +122,30 @@ class Batch:
         """While many files are written in the block, have the disk write what is there of them.
 
         It leaves less for `sync` to wait for, and takes nothing from it: `sync` asks for all of
-        it again, and it alone is told of failures, by a descriptor that this does not use.
+        it again, by a descriptor that this does not use, and raises what failed here. If the
+        block fails nobody waits for the disk: then the batch is to be abandoned.
         """
         syncfs = _syncfs(self._home)
         if syncfs is None:
             yield
             return
         done = threading.Event()
-        thread = threading.Thread(
-            target=_now_and_then, args=(self._home, syncfs, done), name="durable", daemon=True
-        )
-        thread.start()
+        arguments = (self._home, syncfs, done, self._failed)
+        thread = threading.Thread(target=_now_and_then, args=arguments, name="durable", daemon=True)
         try:
+            with contextlib.suppress(RuntimeError):  # none is to be had: it would only save time
+                thread.start()
             yield
         finally:
             done.set()
+        if thread.is_alive():
             thread.join()
 
     def abandon(self) -> None:
         """Forget them."""
         self._files.clear()
         self._folders.clear()
+        self._failed = []  # not emptied: a thread may still have the old one
         if self._witness is not None:
             os.close(self._witness)
             self._witness = None
@@ -146,6 +154,8 @@ class Batch:
         """Make them durable, bytes before names."""
         files, folders = list(self._files), sorted(self._folders)
         try:
+            if self._failed:
+                raise self._failed[0]
             if len(files) + len(folders) <= _FEW:
                 _each(files, folders, map)
             elif self._witness is not None and (syncfs := _syncfs(self._home)) is not None:
@@ -157,14 +167,21 @@ class Batch:
             self.abandon()
 
 
-def _now_and_then(home: Path, syncfs: Callable[[int], None], done: threading.Event) -> None:
-    with contextlib.suppress(OSError):
+def _now_and_then(
+    home: Path, syncfs: Callable[[int], None], done: threading.Event, failed: list[OSError]
+) -> None:
+    """Have the disk write until `done`, or until that fails."""
+    try:
         descriptor = os.open(home, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            while not done.wait(_AHEAD):
-                syncfs(descriptor)
-        finally:
-            os.close(descriptor)
+    except OSError:
+        return  # nothing was asked for, so nothing was refused
+    try:
+        while not done.wait(_AHEAD):
+            syncfs(descriptor)
+    except OSError as error:
+        failed.append(error)
+    finally:
+        os.close(descriptor)
 
 
 def _each(

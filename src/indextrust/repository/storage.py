@@ -102,8 +102,10 @@ class FolderStorage:
         """In this block other processes write numbered files into a folder below `public`:
         failures of the disk are seen from here on."""
         self._place(f"{folder}/")
-        self._written.begin()
-        with self._written.ahead():
+        with contextlib.ExitStack() as block:
+            with storing(f"write {self.public}/{folder}"):
+                self._written.begin()
+                block.enter_context(self._written.ahead())
             yield
 
     def wrote_elsewhere(self, name: str) -> None:
