@@ -175,9 +175,10 @@ def test_an_unknown_file_system_or_an_old_kernel_is_not_trusted_with_syncfs(
     mounts.write_text("1 0 0:0 / / rw - ext4 none rw\n")
     assert durable._syncfs(tmp_path) is None
     mounts.write_text(line % "ext4")
-    old = os.uname_result(("Linux", "x", "5.4.0-1-generic", "x", "x"))
-    monkeypatch.setattr(os, "uname", lambda: old)
-    assert durable._syncfs(tmp_path) is None
+    for release, trusted in (("5.4.0-1-generic", False), ("5.16.20", False), ("5.17.0", True)):
+        system = os.uname_result(("Linux", "x", release, "x", "x"))
+        monkeypatch.setattr(os, "uname", lambda system=system: system)
+        assert (durable._syncfs(tmp_path) is not None) == trusted
 
 
 def test_a_publication_waits_as_often_for_many_files_as_for_one(

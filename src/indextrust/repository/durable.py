@@ -13,8 +13,10 @@ durable together, by one of two ways with the same promise:
 ``syncfs`` is used only where it is known to promise as much as fsync: on the file systems of
 `_LOCAL` (on network and user-space file systems it need not reach the server's disk; that of an
 overlay, such as the root of a container, does not report what failed on the file system below),
-and from Linux 5.8 on, which reports failed writing through it. Failures are reported to a
-descriptor that was open while they happened: that is why one is held from the first file on.
+and from Linux 5.17 on. (From 5.8 on it reports files that could not be written; before 5.17 it
+kept quiet when the file system's own part failed, the commit of the journal or the flush of the
+disk's cache, of which an fsync tells.) Failed writing of files is reported to a descriptor that
+was open while it happened: that is why one is held from the first file on.
 ``os.sync`` reports none, so it is no substitute. Everywhere else each file is fsynced, by several
 threads: the file system's journal commits them in groups.
 
@@ -25,10 +27,13 @@ written is told to every descriptor that was open, but a journal that could not 
 flush of the disk's own cache that failed, only to the call that asked for it.
 
 One ``syncfs`` covers a whole batch because the batch is on one file system: every file came to
-its place by a rename or a hard link out of one scratch folder, and neither crosses a mount.
+its place by a rename or a hard link out of one scratch folder, and neither crosses a mount. Files
+under a version number are written in place, in the one folder of metadata: where that is another
+mount the rename of ``timestamp.json`` fails, and nobody is told of them.
 
-Sources: syncfs(2), fsync(2); "PostgreSQL's fsync() surprise" (LWN, 2018) for lost errors; Linux,
-Documentation/core-api/errseq.rst, fs/sync.c and ext4_sync_fs() for who is told of which.
+Sources: syncfs(2), fsync(2); "PostgreSQL's fsync() surprise" (LWN, 2018) for lost errors. Linux,
+for who is told of which: Documentation/core-api/errseq.rst, fs/sync.c, ext4_sync_fs(), and commit
+5679897eb104 of 5.17, "vfs: make sync_filesystem return errors from ->sync_fs".
 """
 
 from __future__ import annotations
@@ -198,7 +203,7 @@ def _syncfs(home: Path) -> Callable[[int], None] | None:
     if not sys.platform.startswith("linux") or _file_system(home) not in _LOCAL:
         return None
     release = re.match(r"(\d+)\.(\d+)", os.uname().release)
-    if release is None or (int(release[1]), int(release[2])) < (5, 8):
+    if release is None or (int(release[1]), int(release[2])) < (5, 17):
         return None
     function = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)
     if function is None:
