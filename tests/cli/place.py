@@ -63,7 +63,7 @@ class Place:
         self,
         *arguments: str | Path,
         env: Mapping[str, str] | None = None,
-        timeout: float = 120,
+        timeout: float | None = 120,
     ) -> subprocess.CompletedProcess[str]:
         """``indextrust ARGUMENTS`` without a terminal."""
         return subprocess.run(

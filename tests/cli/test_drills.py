@@ -36,10 +36,9 @@ def test_every_act_goes_as_written(number: int, tmp_path: Path) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.timeout(900)
 @pytest.mark.parametrize("number", NUMBERS)
 def test_the_command_plays_it_with_real_pip(number: int, place: Place) -> None:
-    done = place.run("drill", str(number), "--json", timeout=800)
+    done = place.run("drill", str(number), "--json", timeout=None)
     assert done.returncode == 0, done.stdout + done.stderr
     told = json.loads(done.stdout)
     assert told["ok"]
