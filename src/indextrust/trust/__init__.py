@@ -29,7 +29,8 @@ from indextrust.trust.memory import (
     judge,
 )
 from indextrust.trust.notices import Notice
-from indextrust.trust.session import Lookup, Session, Trusted
+from indextrust.trust.search import Lookup, Trusted
+from indextrust.trust.session import Session
 from indextrust.trust.verdict import TargetEntry
 from indextrust.trust.wants import ABSENT, STORED, Absent, Done, Fetch, Load, Persist, Stored
 

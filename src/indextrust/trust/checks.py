@@ -2,7 +2,8 @@
 
 Each function takes parsed or verified values and a reference time, and returns or raises; it
 reads no file and no clock. Beside each stand the step of the specification and the attack it
-stops. The order in which they run is `indextrust.trust.session`'s.
+stops. The order in which they run is that of `indextrust.trust.session` and
+`indextrust.trust.roles`.
 
 The functions named ``verified_…`` are the only makers of `Root`, `Timestamp`, `Snapshot` and
 `Targets` values: they verify first.

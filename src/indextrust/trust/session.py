@@ -13,9 +13,7 @@ machine of the same kind for one target path; several may be driven at once.
 |                   | Fetch(timestamp)        | trust it, Persist          | refused             |
 | 5.5 snapshot      | Load(snapshot)          | the one listed: use it     | keep for comparison |
 |                   | Fetch(snapshot)         | trust it, Persist          | refused             |
-| 5.6 targets, bins | (none if it is `Known`) |                            |                     |
-|                   | Load(role)              | the one listed: use it     | forget it           |
-|                   | Fetch(role)             | trust it, Persist          | refused             |
+| 5.6 targets       | (in `trust.roles`)      |                            |                     |
 
 Guarantees:
 
@@ -33,24 +31,11 @@ What it leaves to others: fetching within time and size, storing durably with co
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable
-from copy import deepcopy
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from typing import TypeVar
 
-from indextrust.errors import (
-    BudgetExceededError,
-    ExpiredError,
-    InputError,
-    MissingRoleError,
-    RefusedError,
-    UnreachableError,
-    UnsafePathError,
-)
-from indextrust.names import ROOT, SNAPSHOT, TARGETS, TIMESTAMP, metadata_filename
+from indextrust.errors import BudgetExceededError, ExpiredError, InputError
+from indextrust.names import ROOT, SNAPSHOT, TARGETS, TIMESTAMP
 from indextrust.trust import checks
 from indextrust.trust.freshness import (
     Policy,
@@ -59,42 +44,26 @@ from indextrust.trust.freshness import (
     is_set_back,
     reference_time,
 )
-from indextrust.trust.keys import RoleKeys
 from indextrust.trust.known import Known
 from indextrust.trust.limits import Allowance, Limits
-from indextrust.trust.lookup import NotListed, check_target_path, walk
-from indextrust.trust.machine import Answer, Machine, Steps
-from indextrust.trust.metadata import FileInfo, Root, Snapshot, Targets, Timestamp, parse
+from indextrust.trust.lookup import check_target_path
+from indextrust.trust.machine import Machine, Steps
+from indextrust.trust.metadata import Root, Snapshot, Timestamp, parse
 from indextrust.trust.notices import Notice, set_back_notice
+from indextrust.trust.roles import Roles
+from indextrust.trust.search import Lookup, Trusted, entry_of
+from indextrust.trust.steps import (
+    as_bytes,
+    checked_digest,
+    digest,
+    fetch,
+    fetch_present,
+    unless_refused,
+)
 from indextrust.trust.verdict import TargetEntry
-from indextrust.trust.wants import ABSENT, Done, Fetch, Load, Persist
+from indextrust.trust.wants import ABSENT, Done, Load, Persist
 
-__all__ = ["Lookup", "Session", "Trusted"]
-
-T = TypeVar("T")
-
-
-@dataclass
-class Trusted:
-    """What a finished refresh trusts.
-
-    Args:
-        root: the root; its keys verified all the others.
-        timestamp: its version and expiry say how fresh the rest is.
-        snapshot: versions of all targets roles.
-        targets: the top-level targets.
-    """
-
-    root: Root
-    timestamp: Timestamp
-    snapshot: Snapshot
-    targets: Targets
-
-    @property
-    def expires(self) -> datetime:
-        """When the first of the four expires; from then on none of it may be used."""
-        roles = (self.root, self.timestamp, self.snapshot, self.targets)
-        return min(role.expires for role in roles)
+__all__ = ["Session"]
 
 
 class Session(Machine[Trusted]):
@@ -181,7 +150,7 @@ class Session(Machine[Trusted]):
             order = (ROOT, TIMESTAMP, SNAPSHOT, TARGETS)
             first = min(order, key=lambda role: getattr(trusted, role).expires)
             checks.not_expired(getattr(trusted, first), now, first)
-        return Lookup(self, trusted, check_target_path(path), now)
+        return Lookup(trusted, check_target_path(path), now, self._known, self.limits)
 
     def own_targets(self, folder: str) -> tuple[TargetEntry, ...]:
         """What the top-level targets role itself lists below `folder`, sorted by path.
@@ -191,7 +160,7 @@ class Session(Machine[Trusted]):
         """
         trusted = self.trusted
         paths = sorted(path for path in trusted.targets.targets if path.startswith(folder))
-        return tuple(_entry(path, TARGETS, trusted.targets, trusted.snapshot) for path in paths)
+        return tuple(entry_of(path, TARGETS, trusted.targets, trusted.snapshot) for path in paths)
 
     # -- the steps ---------------------------------------------------------------------------
 
@@ -214,9 +183,9 @@ class Session(Machine[Trusted]):
         root = yield from self._root(bootstrap, allowance)
         timestamp = yield from self._timestamp(root, allowance)
         snapshot = yield from self._snapshot(root, timestamp, allowance)
-        search = _Roles(self, root, snapshot, self.now, allowance)
+        roles = Roles(root, snapshot, self.now, self._known, self.limits, allowance)
         delegator = f"root version {root.version}"
-        targets = yield from search.role(TARGETS, root.roles[TARGETS], delegator, None)
+        targets = yield from roles.role(TARGETS, root.roles[TARGETS], delegator, None)
         return Trusted(root, timestamp, snapshot, targets)
 
     def _root(self, bootstrap: bytes, allowance: Allowance) -> Steps[Root]:
@@ -225,38 +194,38 @@ class Session(Machine[Trusted]):
         root = checks.verified_bootstrap(parse(bootstrap, where="bootstrap root", max_length=limit))
         current = bootstrap
         stored = yield Load(ROOT)
-        held = _digest(stored)
+        held = digest(stored)
         if held is None:
             yield Persist(ROOT, root.version, bootstrap, None, root.version)
-            held = _digest(bootstrap)
+            held = digest(bootstrap)
         fetched, before = 0, root
         seen = 0 if self._times is None else self._times.root_version
         while True:
             version = root.version + 1
             data = yield Load(ROOT, version)
             verify = partial(self._next_root, trusted=root)
-            new = _unless_refused(verify, data)
-            if new is None and held != _digest(current):
+            new = unless_refused(verify, data)
+            if new is None and held != digest(current):
                 data = stored  # the history may be lost, and what it led to not
-                new = _unless_refused(verify, data)
+                new = unless_refused(verify, data)
             if new is None:
                 if fetched == self.limits.root_updates:
                     raise BudgetExceededError(
                         f"{ROOT}: more than {fetched} new versions; the next refresh goes on "
                         f"from version {root.version}"
                     )
-                data = yield from _fetch(ROOT, version, limit, allowance)
+                data = yield from fetch(ROOT, version, limit, allowance)
                 if data is ABSENT:
                     break
-                new = verify(_bytes(data))
+                new = verify(as_bytes(data))
                 before = before if fetched or seen else root
                 fetched += 1
-                yield Persist(ROOT, version, _bytes(data), held, root.version)
-                held = _digest(data)
-            root, current = new, _bytes(data)
+                yield Persist(ROOT, version, as_bytes(data), held, root.version)
+                held = digest(data)
+            root, current = new, as_bytes(data)
             if root.version <= seen:
                 before = root
-        if held != _digest(current):
+        if held != digest(current):
             yield Persist(ROOT, root.version, current, held, root.version)
         if fetched or (seen and before is not root):
             self._replaced(root, before, current)
@@ -269,7 +238,7 @@ class Session(Machine[Trusted]):
         kept = len({*root.roles[ROOT].keyids} & {*before.roles[ROOT].keyids})
         message = (
             f"{ROOT} version {before.version} was replaced by version {root.version} (sha256 "
-            f"{_digest(data)}); {kept} of its {len(root.roles[ROOT].keyids)} keys were in the old "
+            f"{digest(data)}); {kept} of its {len(root.roles[ROOT].keyids)} keys were in the old "
             f"one: if its operator announced no change, ask"
         )
         self.notices.append(Notice("new-root", ROOT, message, b""))
@@ -288,8 +257,8 @@ class Session(Machine[Trusted]):
             return checks.verified_timestamp(envelope, root)
 
         stored = yield Load(TIMESTAMP)
-        trusted = _unless_refused(partial(verify, most=limit), stored)
-        data = yield from _fetch_present(TIMESTAMP, None, limit, allowance)
+        trusted = unless_refused(partial(verify, most=limit), stored)
+        data = yield from fetch_present(TIMESTAMP, None, limit, allowance)
         new = verify(data, limit)
         if trusted is not None:
             if new.version == trusted.version:
@@ -299,7 +268,7 @@ class Session(Machine[Trusted]):
                 return trusted
             checks.timestamp_not_rolled_back(trusted, new)
         checks.not_expired(new, self.now, TIMESTAMP)
-        yield Persist(TIMESTAMP, new.version, data, _digest(stored), root.version)
+        yield Persist(TIMESTAMP, new.version, data, digest(stored), root.version)
         return new
 
     def _discarded(self, role: str, version: int, data: bytes) -> None:
@@ -317,193 +286,26 @@ class Session(Machine[Trusted]):
             return checks.verified_snapshot(parse(data, where=SNAPSHOT, max_length=most), root)
 
         stored = yield Load(SNAPSHOT)
-        held = _digest(stored)
-        trusted = self._known.recall(SNAPSHOT, held, keys, Snapshot) or _unless_refused(
+        held = digest(stored)
+        trusted = self._known.recall(SNAPSHOT, held, keys, Snapshot) or unless_refused(
             partial(verify, most=self.limits.ceiling), stored
         )
         if trusted is not None and trusted.version == info.version:
             if info.hashes != {"sha256": held}:
-                checks.same_bytes(_bytes(stored), info, SNAPSHOT)
+                checks.same_bytes(as_bytes(stored), info, SNAPSHOT)
             if self.now < trusted.expires:
-                self._known.learn(SNAPSHOT, held, len(_bytes(stored)), keys, trusted)
+                self._known.learn(SNAPSHOT, held, len(as_bytes(stored)), keys, trusted)
                 return trusted
         version = info.version if root.consistent_snapshot else None
-        data = yield from _fetch_present(SNAPSHOT, version, limit, allowance)
+        data = yield from fetch_present(SNAPSHOT, version, limit, allowance)
         checks.vouched_for(data, info, SNAPSHOT)
         new = verify(data, limit)
         checks.version_is(info.version, new, SNAPSHOT)
         if trusted is not None:
             if trusted.version == new.version:
-                checks.not_equivocated(_bytes(stored), data, new.version, SNAPSHOT)
+                checks.not_equivocated(as_bytes(stored), data, new.version, SNAPSHOT)
             checks.snapshot_not_rolled_back(trusted, new)
         checks.not_expired(new, self.now, SNAPSHOT)
         yield Persist(SNAPSHOT, new.version, data, held, root.version)
-        self._known.learn(SNAPSHOT, _checked_digest(data, info), len(data), keys, new)
+        self._known.learn(SNAPSHOT, checked_digest(data, info), len(data), keys, new)
         return new
-
-
-class Lookup(Machine[TargetEntry | NotListed]):
-    """The search for one target path (5.6 for each delegated role, 5.6.7).
-
-    Made by `Session.lookup`. A result is `TargetEntry`, or `NotListed` if the trusted metadata
-    says so; everything else is an error.
-    """
-
-    def __init__(self, session: Session, trusted: Trusted, path: str, now: datetime) -> None:
-        roles = _Roles(session, trusted.root, trusted.snapshot, now, Allowance(session.limits))
-        super().__init__(self._search(roles, trusted, path, session.limits.delegations))
-
-    @staticmethod
-    def _search(
-        asked: _Roles, trusted: Trusted, path: str, most: int
-    ) -> Steps[TargetEntry | NotListed]:
-        roles: dict[str, Targets] = {TARGETS: trusted.targets}
-        search = walk(path, most=most)
-        try:
-            visit = next(search)
-            while True:
-                if visit.role != TARGETS:
-                    parent = roles[visit.delegator]
-                    keys = parent.keys_of(visit.role)
-                    if keys is None:  # pragma: no cover - the walk names only delegated roles
-                        raise MissingRoleError("not delegated to", where=visit.role)
-                    roles[visit.role] = yield from asked.role(
-                        visit.role, keys, visit.delegator, parent
-                    )
-                visit = search.send(roles[visit.role])
-        except StopIteration as stop:
-            found: tuple[str, Targets] | None = stop.value
-        if found is None:
-            return NotListed(path, trusted.snapshot.version)
-        role, targets = found
-        return _entry(path, role, targets, trusted.snapshot)
-
-
-def _entry(path: str, role: str, targets: Targets, snapshot: Snapshot) -> TargetEntry:
-    entry = targets.targets[path]
-    return TargetEntry(
-        path,
-        entry["length"],
-        dict(entry["hashes"]),  # copies: what is `Known` serves later sessions too
-        role,
-        targets.version,
-        snapshot.version,
-        deepcopy(entry.get("custom")),
-    )
-
-
-class _Roles:
-    """Targets roles, the top level and the delegated, as one refresh or lookup needs them."""
-
-    def __init__(
-        self,
-        session: Session,
-        root: Root,
-        snapshot: Snapshot,
-        now: datetime,
-        allowance: Allowance,
-    ) -> None:
-        self._known = session._known
-        self._limits = session.limits
-        self._root = root
-        self._snapshot = snapshot
-        self._now = now
-        self._allowance = allowance
-
-    def role(
-        self, role: str, keys: RoleKeys, delegator: str, parent: Targets | None
-    ) -> Steps[Targets]:
-        """5.6.1 to 5.6.6 for `role`, verified with the keys that `delegator` gives it.
-
-        `parent` is the delegator's metadata, None for the root.
-        """
-        info = self._snapshot.info(f"{role}.json")
-        if info is None:
-            raise MissingRoleError("delegated to, and not in the snapshot", where=role)
-        bins = None if info.hashes or parent is None else parent  # a hash says which bin it is
-        by = (keys, None if bins is None else bins.delegation_of(role))
-        known = self._known.listed(role, info, by, Targets)
-        if known is not None and self._now < known.expires:
-            return known
-
-        def verify(data: bytes, most: int) -> Targets:
-            envelope = parse(data, where=role, max_length=most)
-            targets = checks.verified_targets(envelope, role, keys, delegator)
-            if bins is not None:
-                checks.in_its_bin(targets, role, bins)
-            return targets
-
-        stored = yield Load(role)
-        held = _digest(stored)
-        trusted = _unless_refused(partial(verify, most=self._limits.ceiling), stored)
-        if trusted is not None and _is_current(trusted, _bytes(stored), info, self._now, role):
-            self._known.learn(role, held, len(_bytes(stored)), by, trusted)
-            return trusted
-        version = info.version if self._root.consistent_snapshot else None
-        limit = self._limits.recorded(self._limits.targets_length, info.length)
-        data = yield from _fetch_present(role, version, limit, self._allowance)
-        checks.vouched_for(data, info, role)
-        new = verify(data, limit)
-        checks.version_is(info.version, new, role)
-        if trusted is not None and trusted.version == new.version:
-            checks.not_equivocated(_bytes(stored), data, new.version, role)
-        checks.not_expired(new, self._now, role)
-        yield Persist(role, new.version, data, held, self._root.version)
-        self._known.learn(role, _checked_digest(data, info), len(data), by, new)
-        return new
-
-
-def _fetch(role: str, version: int | None, limit: int, allowance: Allowance) -> Steps[Answer]:
-    filename = metadata_filename(role, version)
-    if len(filename.encode("utf-8")) > 255:
-        raise UnsafePathError("the role's name makes too long a file name", where=role)
-    allowance.check(filename)
-    data = yield Fetch(role, version, filename, limit)
-    if isinstance(data, bytes):
-        allowance.take(len(data))
-    return data
-
-
-def _fetch_present(
-    role: str, version: int | None, limit: int, allowance: Allowance
-) -> Steps[bytes]:
-    data = yield from _fetch(role, version, limit, allowance)
-    if not isinstance(data, bytes):
-        name = metadata_filename(role, version)
-        raise UnreachableError(f"{name}: the server says that there is no such file")
-    return data
-
-
-def _is_current(targets: Targets, data: bytes, info: FileInfo, now: datetime, where: str) -> bool:
-    try:
-        checks.version_is(info.version, targets, where)
-        checks.vouched_for(data, info, where)
-        checks.not_expired(targets, now, where)
-    except RefusedError:
-        return False
-    return True
-
-
-def _bytes(answer: Answer) -> bytes:
-    if not isinstance(answer, bytes):  # pragma: no cover - where it is called, it is
-        raise InputError("expected bytes")
-    return answer
-
-
-def _digest(answer: Answer) -> str | None:
-    return hashlib.sha256(answer).hexdigest() if isinstance(answer, bytes) else None
-
-
-def _checked_digest(data: bytes, info: FileInfo) -> str:
-    """SHA-256 of what `info` vouches for (`checks.vouched_for`): there it was computed already."""
-    return info.hashes.get("sha256") or hashlib.sha256(data).hexdigest()
-
-
-def _unless_refused(verify: Callable[[bytes], T], stored: Answer) -> T | None:
-    """`verify(stored)`; None if there is nothing stored, or nothing that can be trusted now."""
-    if not isinstance(stored, bytes):
-        return None
-    try:
-        return verify(stored)
-    except RefusedError:
-        return None
