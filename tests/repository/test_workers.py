@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -16,6 +17,7 @@ import pytest
 from securesystemslib.signer import CryptoSigner, Key, Signature, Signer
 
 from indextrust.errors import SigningError, StoreError
+from indextrust.repository import durable
 from indextrust.repository import workers as module
 from indextrust.repository.bins import BinTask, make_all
 from indextrust.repository.plan import RoleFile, TargetFile, describe
@@ -200,6 +202,28 @@ def test_a_worker_killed_in_the_middle_leaves_nothing_visible(large: Place) -> N
         large.repository.renew()
     assert visible(large) == before
     assert pids(large.repository._warm.workers) == []
+    healed(large)
+
+
+def test_what_the_disk_refused_once_while_they_wrote_leaves_nothing_visible(
+    large: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was told to a thread that only has the disk begin early, and to nobody else."""
+    before, publisher, told = visible(large), threading.current_thread(), 0
+
+    def syncfs(_: int) -> None:
+        nonlocal told
+        if threading.current_thread() is not publisher:
+            told += 1
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(durable, "_syncfs", lambda _: syncfs)
+        patch.setattr(durable, "_AHEAD", 0)
+        with pytest.raises(StoreError, match="Input/output error"):
+            large.repository.renew()
+    assert told == 1
+    assert visible(large) == before
     healed(large)
 
 
