@@ -4,8 +4,10 @@ SHA-512."""
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BufferedReader, BufferedWriter
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from indextrust.names import LAYOUTS, project_name
 from indextrust.repository import Checkpoint, Repository, emergency, read_checkpoint
 from indextrust.repository.audited import Audited, Finding
 from indextrust.repository.comparison import compare_checkpoints
+from indextrust.repository.disk import copy_bytes
 from indextrust.repository.emergency import Wanted
 from indextrust.repository.mirrors import FolderMirror
 from tests.repository.forger import Forger, encoded, put
@@ -318,18 +321,30 @@ def test_a_file_restored_from_before_the_transition_is_queued_once(place: Place)
 def test_bytes_that_no_file_can_have_are_not_copied_to_be_hashed(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Somebody put a file without end in the place of a private copy."""
+    """Somebody put a file without end in the place of the last copy. It is put right, as the
+    message says, and the recovery goes on."""
     name, data = DEMO.rpartition("/")[2], (place.public / DEMO).read_bytes()
     project, sha256 = project_name("demo"), digests(data)["sha256"]
     place.repository.remove(project, name)
     place.repository.publish()
     private = place.repository.folder / "objects" / sha256[:2] / sha256
     put(private, data + b"more")
+    for left in (place.public / DEMO).parent.glob(f"*{name}"):
+        left.unlink()
     monkeypatch.setattr(emergency, "MAX_SIZE", len(data))
-    copied: list[str] = []
-    monkeypatch.setattr(emergency, "copy_bytes", lambda source, _: copied.append(source.name))
+    copied: list[int] = []
+
+    def counted(source: BufferedReader, target: BufferedWriter) -> str:
+        copied.append(os.fstat(source.fileno()).st_size)
+        return copy_bytes(source, target)
+
+    monkeypatch.setattr(emergency, "copy_bytes", counted)
     new = CryptoSigner.generate_ed25519()
     wanted = Wanted(project, name, sha256, None)
-    with pytest.raises(StoreError, match=f"no bytes with sha256 {sha256}"):
-        place.repository.recover(place.rotation(new), new, None, add=[wanted])
-    assert str(private) not in copied
+    roles = place.rotation(new)
+    with pytest.raises(StoreError, match=f"no bytes with sha256 {sha256}.*put them at {private}"):
+        place.repository.recover(roles, new, None, add=[wanted])
+    assert copied == []
+    put(private, data)
+    assert place.repository.recover(roles, new, None, add=[wanted]).added == 1
+    assert copied == [len(data)]
