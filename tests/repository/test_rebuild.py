@@ -234,6 +234,40 @@ def test_a_later_root_is_anchor_enough(shop: Place) -> None:
     assert tables(shop) == before
 
 
+@pytest.mark.parametrize("given", ["the first root", "the last root"])
+def test_a_root_that_is_served_before_its_timestamp_is_named_with_the_way_out(
+    shop: Place, tmp_path: Path, given: str
+) -> None:
+    """The online key is replaced; the new roles are out, and then server and database are lost."""
+    new = CryptoSigner.generate_ed25519()
+    roles = shop.rotation(new)
+    roles.save(shop.public / "metadata")
+    seen = client(shop)
+    with pytest.raises(SignatureError):  # it has the new root from now on
+        seen.refresh()
+    timestamp = shop.public / "metadata" / "timestamp.json"
+    aside = shop.repository.folder / "quarantine" / "1" / "metadata" / "timestamp.json"
+    aside.parent.mkdir(parents=True)
+    timestamp.rename(aside)  # as if a thief had signed it
+    with pytest.raises(RepositoryError, match=f"timestamp.json is missing.*{aside}"):
+        rebuild(shop)
+    shutil.copy(aside, timestamp)
+    before = everything(shop.repository.folder)
+    with pytest.raises(RepositoryError) as refused:
+        rebuild(shop, root=roles.root[-1] if given == "the last root" else shop.roles.root[0])
+    assert everything(shop.repository.folder) == before
+    for word in ("2.root.json is served", "never make another", "earlier root", "install"):
+        assert word in str(refused.value)
+
+    (shop.public / "metadata" / "2.root.json").rename(tmp_path / "2.root.json")
+    rebuild(shop)
+    shop.repository.install(roles, new)
+    seen.refresh()
+    assert seen.stored["root"] == roles.root[-1]
+    assert seen.stored["timestamp"] == timestamp.read_bytes()
+    assert shop.repository.check().clean
+
+
 def test_a_database_in_the_middle_of_a_transaction_leaves_no_journal_to_the_new_one(
     shop: Place,
 ) -> None:

@@ -53,6 +53,7 @@ from indextrust.names import (
 )
 from indextrust.repository import bulk, retired, schema
 from indextrust.repository.checkpoint import Checkpoint
+from indextrust.repository.cut_short import served_set
 from indextrust.repository.disk import storing, sweep
 from indextrust.repository.durable import fsync_folder
 from indextrust.repository.encode import SnapshotList, lists_hashes
@@ -71,7 +72,7 @@ from indextrust.repository.seal import HEAD, Seal, make_key
 from indextrust.repository.served import highest_versions
 from indextrust.repository.state import State
 from indextrust.repository.storage import FolderStorage
-from indextrust.repository.verified import EVER, ServedSet
+from indextrust.repository.verified import ServedSet
 
 __all__ = ["rebuild"]
 
@@ -101,7 +102,7 @@ def rebuild(
         RefusedError, UnreachableError: what is served is not what a client of this root would
             take, but for expiry. Nothing has changed.
         RepositoryError: no index of this profile is there; or roots before the one given that
-            nobody vouches for.
+            nobody vouches for; or an installation of new roles was cut short.
         KeyFileError: no usable queue key.
         StoreError: the disk refused; ConflictError: another process kept the lock.
     """
@@ -112,7 +113,7 @@ def rebuild(
         sweep(scratch)
         storage = FolderStorage(folder / "public", scratch, folder / "quarantine")
         objects = ObjectStore(folder / "objects", scratch)
-        served = ServedSet(storage, root, EVER)
+        served = served_set(folder, storage, root)
         _check_roots(served.offline, root, objects)
         key = make_key(queue_key)
         made = _Rebuild(folder / "state.sqlite", storage, objects, served, key, who, now, good)
@@ -151,7 +152,7 @@ class _Rebuild:
         database: file of the state; what is there is kept in the quarantine.
         storage: the public folder.
         objects: the private copies.
-        served: what is served, verified with `verified.EVER`.
+        served: what is served, verified, expired or not.
         key: the queue key.
         who: is named in the log.
         now: aware, UTC.
