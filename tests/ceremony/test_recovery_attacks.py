@@ -315,10 +315,14 @@ def test_what_was_decided_is_not_lost_with_the_state(shop: Shop) -> None:
     recovery = shop.found().audit()
     text = (recovery.folder / "decisions.txt").read_text()
     assert f"remove   files/demo/{LATER}\n" in text
+    signed = recovery.event.read_bytes()
+    with pytest.raises(CeremonyError, match=r"on other decisions.*Change decisions\.txt"):
+        recovery.decide().propose(replaced(new))
+    assert (shop.found().step, recovery.event.read_bytes()) == ("decide", signed)
     (recovery.folder / "decisions.txt").write_text(
         text.replace(f"remove   files/demo/{LATER}", f"keep     files/demo/{LATER}")
     )
-    recovery = recovery.decide().propose(replaced(new)).finish()
+    recovery = shop.found().decide().propose(replaced(new)).finish()
     assert recovery.install(new).verify().thaw().step == "done"
     assert {f"files/demo/{DEMO}", f"files/demo/{LATER}"} <= shop.served().keys()
 

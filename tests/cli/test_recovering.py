@@ -98,6 +98,8 @@ def test_a_stolen_online_key_from_the_theft_to_the_thaw(operator: Operator) -> N
     ]
     assert "next step: verify" in after(*with_key)
     assert "next step: thaw" in after()
+    assert "--reason TEXT" in operator.says("recover", "next", place.repository, code=2)
+    assert "FROZEN" in operator.says("status", place.repository)
     assert "the recovery is done" in after("--reason", "all is well")
     assert operator.answers("recover", "status", place.repository)["recovery"]["step"] == "done"
     assert "is done" in operator.says("recover", "next", place.repository, code=2)
@@ -116,9 +118,9 @@ def test_a_plan_changes_nothing_and_needs_words_that_mean_something(operator: Op
     planned = operator.answers("recover", "plan", place.repository, *threshold)["plan"]
     assert planned["cure"] == "out of band"
     assert [step["name"] for step in planned["steps"]][-1] == "fingerprint"
-    assert "no key, keyholder or role in force" in operator.says(
-        "recover", "plan", place.repository, "--compromised=eve", code=30
-    )
+    said = operator.says("recover", "plan", place.repository, "--compromised=online", code=30)
+    assert "no key, keyholder or role in force" in said
+    assert "The online key is meant by 'timestamp'" in said
     refused = operator.says(
         "recover", "start", place.repository, *threshold, "--summary=All is lost.", code=30
     )

@@ -41,7 +41,7 @@ from securesystemslib.signer import Signer
 from indextrust.ceremony.check import read_roles
 from indextrust.ceremony.decisions import read_decisions, to_trees, write_decisions
 from indextrust.ceremony.event import Proposed
-from indextrust.ceremony.event_file import create_event, create_folder, replace_file
+from indextrust.ceremony.event_file import create_event, create_folder, read_event, replace_file
 from indextrust.ceremony.findings import (
     check_sound,
     items_of,
@@ -57,6 +57,7 @@ from indextrust.ceremony.recovery import Cure, check_cured, make_plan
 from indextrust.ceremony.recovery_file import Progress, read_progress, write_progress
 from indextrust.ceremony.recovery_questions import (
     DECISIONS,
+    EVENT,
     FINISHED,
     FOLDER,
     RecoveryQuestions,
@@ -243,12 +244,27 @@ class Recovery(RecoveryQuestions):
 
         Raises:
             CeremonyError: the proposal would leave a stolen key trusted, or is none that
-                keyholders may sign; or as `decide`.
+                keyholders may sign; or as `decide`. Or there is an event already, proposed on
+                other decisions: then `decide` comes again.
         """
         self._at("propose", "sign")
         self._check_log()
-        if not self.event.exists():
+        if self.event.exists():
+            if lacking := self.lacking(read_event(self.event)):
+                self._with("decide")
+                raise CeremonyError(
+                    f"{self.event} was proposed on other decisions: it lacks the incident record "
+                    f"{lacking}. Change {DECISIONS} to what was decided then, and `recover next`. "
+                    f"Or, if nobody can have seen its root, take {EVENT} and {FINISHED} away: "
+                    f"another one is proposed"
+                )
+        else:
             plan, current = self.plan, self.before()
+            if plan.audited and change.online is None:
+                raise CeremonyError(
+                    "the online key was stolen: give a new one, --online NAME.pub.json, made on a "
+                    "clean machine (`indextrust key generate NAME.pem --role online`)"
+                )
             stolen = {one.key.keyid for one in plan.stolen if "root" in one.roles}
             gone = [keyid for keyid in sorted(stolen) if keyid not in change.remove]
             change = replace(

@@ -233,7 +233,9 @@ def _meant(listed: Sequence[tuple[str, Key]], word: str) -> list[Key]:
         return list(named.values())
     there = ", ".join(sorted({whose(key) for key in (named or dict(_unique(listed))).values()}))
     what = "means several keys" if named else "is no key, keyholder or role in force"
-    raise CeremonyError(f"{word!r:.80} {what}: there are {there}")
+    raise CeremonyError(
+        f"{word!r:.80} {what}: there are {there}. The online key is meant by 'timestamp', too"
+    )
 
 
 def _unique(listed: Sequence[tuple[str, Key]]) -> Iterator[tuple[str, Key]]:

@@ -26,6 +26,7 @@ from securesystemslib.signer import Key
 
 from indextrust.ceremony.check import read_roles
 from indextrust.ceremony.decisions import Item, from_trees
+from indextrust.ceremony.event import Event
 from indextrust.ceremony.event_file import read_event
 from indextrust.ceremony.findings import check_decided
 from indextrust.ceremony.incidents import read_incident
@@ -187,10 +188,20 @@ class RecoveryQuestions:
         if judged.old is None or judged.old.root.version != self.progress.root:
             raise CeremonyError(f"{self.event}: expected the event after root {self.progress.root}")
         check_cured(judged.old, judged.new, make_plan(judged.old, self.progress.stolen))
-        for incident in self.records():
-            if judged.event.incidents.get(incident.path) != incident.encode():
-                raise CeremonyError(f"{self.event} lacks the incident record {incident.id}")
+        if lacking := self.lacking(judged.event):
+            raise CeremonyError(f"{self.event} lacks the incident record {lacking}")
         return judged
+
+    def lacking(self, event: Event) -> str | None:
+        """The first incident record of this recovery that an event does not carry, by its id.
+
+        Raises:
+            RefusedError: the file of a record is none.
+            StoreError: one can't be read.
+        """
+        carried = event.incidents
+        lacking = (one.id for one in self.records() if carried.get(one.path) != one.encode())
+        return next(lacking, None)
 
     def records(self) -> list[Incident]:
         """The incident records that follow from the decisions.

@@ -175,6 +175,8 @@ def next_(
     }
     if now.step == "done":
         raise InputError("this recovery is done: `recover start` begins another")
+    if now.step == "thaw" and reason is None:
+        raise InputError("--reason TEXT: why the freeze is over; timers sign again after this step")
     with output().progress(now.step):
         after = steps[now.step]()
     if after.published is not None and not output().json:
