@@ -266,6 +266,23 @@ def test_a_planned_rotation_knows_who_stays_and_compares_the_root_in_force_first
     assert "fewer than 2 of the 2 keyholders of the old root" in text
 
 
+def test_an_event_of_a_recovery_goes_back_to_it_and_is_not_installed_by_hand() -> None:
+    """By hand it is refused under the freeze, and what people decided on each file is left out."""
+
+    def published(script: Script) -> list[str]:
+        (last,) = [part for part in sections(script) if part.title == "Publish: the operator"]
+        return [f"{step.word} {step.text} {step.command}" for step in last.steps]
+
+    steps = published(SCRIPTS["rotation"])
+    (back,) = [n for n, step in enumerate(steps) if "recover next INDEX" in step]
+    (taken,) = [n for n, step in enumerate(steps) if "indextrust install INDEX" in step]
+    assert steps[back].startswith("IF a recovery is under way")
+    assert steps[back].endswith("ceremony merge INDEX/recovery/event.json 'our event.json'")
+    assert back < taken
+    renewal = script_of(judge(next_of(FIRST.roles, Change())), event="event.json")
+    assert not [step for step in published(renewal) if "recover" in step]
+
+
 def test_two_keys_of_one_name_are_told_apart_in_what_is_typed() -> None:
     """Ann's key was lost, and Ann comes with another: `sign` wants to know which one is meant."""
     again = person("Ann Árvai")

@@ -336,6 +336,14 @@ def _publish(script: Script) -> Iterator[Step]:
         yield Step("DO", "Publish the root's SHA-256 where users look for it, by another way.")
     else:
         yield Step("DO", where)
+        if script.recovers:
+            yield Step(
+                "IF",
+                "a recovery is under way on the server (`indextrust recover status INDEX` says "
+                "so): do not install. Bring the signatures back to it, then type `indextrust "
+                "recover next INDEX`, with --signer as below, until it is done.",
+                f"indextrust ceremony merge INDEX/recovery/event.json {shlex.quote(script.event)}",
+            )
         yield Step(
             "DO",
             "This can't be undone: clients that have seen the new root take no older one. Take the "

@@ -28,6 +28,10 @@ from indextrust.names import REHEARSAL_ROOT, ROOT
 __all__ = ["Maker", "Script", "Signer", "Threshold", "file_name", "plan", "script_of"]
 
 
+_RECOVERS = {"incident", "keyholders", "online-key"}
+"""Kinds of the events that a recovery proposes."""
+
+
 @dataclass(frozen=True)
 class Signer:
     """Somebody who may sign.
@@ -91,6 +95,7 @@ class Script:
         reasons: what would make a careful keyholder refuse.
         makers: who makes a key first; empty if the event is there.
         propose: the words that propose it; empty if it is there.
+        recovers: whether a recovery after a theft may have proposed it.
     """
 
     title: str
@@ -105,6 +110,7 @@ class Script:
     reasons: Sequence[str]
     makers: Sequence[Maker] = ()
     propose: Sequence[str] = ()
+    recovers: bool = False
 
 
 def script_of(judged: Judged, *, event: str) -> Script:
@@ -131,6 +137,7 @@ def script_of(judged: Judged, *, event: str) -> Script:
         ],
         [Threshold(group.which, group.threshold, len(group.keys)) for group in groups],
         refuse_if(judged),
+        recovers=judged.old is not None and not _RECOVERS.isdisjoint(judged.event.kinds),
     )
 
 
