@@ -61,6 +61,8 @@ def test_a_stolen_online_key_from_the_theft_to_the_thaw(operator: Operator) -> N
     stolen = (place.keys / "online.pem").read_bytes()
     thief = OnlineKeyThief(place.public, stolen, phrase.encode(), now=datetime.now(UTC))
     thief.replace_file("demo", DEMO, b"evil")
+    for number in range(3):
+        (place.public / "metadata" / f"{number + 7}.bin-ffff.json").write_bytes(b"many")
 
     planned = operator.says("recover", "plan", place.repository, "--compromised=timestamp", *good)
     assert "trusted for" in planned
@@ -96,7 +98,11 @@ def test_a_stolen_online_key_from_the_theft_to_the_thaw(operator: Operator) -> N
         f"--keys={place.folder / 'new'}",
         f"--passphrase-file=online={place.folder / 'phrases' / 'new'}",
     ]
-    assert "next step: verify" in after(*with_key)
+    installed = after(*with_key)
+    assert "next step: verify" in installed
+    assert f"repaired: files/demo/{DEMO} was not as it should be" in installed
+    assert "set aside: 3 files of bins that nothing lists, as metadata/7.bin" in installed
+    assert "8.bin-ffff" not in installed
     assert "next step: thaw" in after()
     assert "--reason TEXT" in operator.says("recover", "next", place.repository, code=2)
     assert "FROZEN" in operator.says("status", place.repository)

@@ -8,6 +8,7 @@ as it was before.
 from __future__ import annotations
 
 import dataclasses
+import re
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -237,6 +238,9 @@ COMMANDS: tuple[click.Command, ...] = (
 )
 
 
+_OF_A_BIN = re.compile(r"metadata/[0-9]+\.bin-[0-9a-f]+\.json", re.ASCII)
+
+
 def report(published: Published) -> None:
     out = output()
     if published.nothing_to_do:
@@ -249,8 +253,11 @@ def report(published: Published) -> None:
         )
     if published.rehashed:
         out.say(f"{published.rehashed} files are listed with SHA-512 too from now on")
-    for path in published.repaired:
+    bins = [path for path in published.repaired if _OF_A_BIN.fullmatch(path)]
+    for path in sorted({*published.repaired}.difference(bins)):
         out.say(f"repaired: {path} was not as it should be")
+    if bins:  # after a re-binning and a theft these are all old bins: they would hide the others
+        out.say(f"set aside: {len(bins)} files of bins that nothing lists, as {bins[0]}")
     for warning in published.warnings:
         out.say(f"warning: {warning}")
     if published.lost != 0:
