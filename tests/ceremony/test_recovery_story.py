@@ -315,6 +315,9 @@ def test_with_the_key_stolen_and_the_database_lost_the_checkpoint_comes_back(sho
         root = shop.place.roles.root[0]
         clock = shop.place.clock
         Repository.rebuild(shop.place.folder / "index", root, clock=clock, good=good)
+    warned = " ".join(shop.repository.status().warnings)
+    assert "timestamp is to be signed anew" in warned
+    assert "has expired" not in warned  # nobody slept, and `renew` refuses
     new = CryptoSigner.generate_ed25519()
     recovery = shop.start().audit()
     assert any("the log was begun anew" in note for note in recovery.progress.notes)

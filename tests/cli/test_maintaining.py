@@ -67,7 +67,9 @@ def test_rebuild_brings_a_lost_database_back(index: Place) -> None:
     root = shutil.copy(index.public / "metadata" / "1.root.json", index.folder / "root.json")
     index.must("add", index.repository, make_wheel(index.dist, "demo", "2.0"))
     (index.repository / "state.sqlite").unlink()
-    assert index.run("status", index.repository).returncode == 20
+    lost = index.run("status", index.repository)
+    assert lost.returncode == 20
+    assert "`indextrust rebuild` makes it anew" in lost.stderr
     printed = index.must("rebuild", index.repository, "--root", root)
     assert "rebuilt from snapshot 2 (timestamp 2): 1 projects, 1 files" in printed
     assert "queued and not published: unknown" in printed

@@ -124,8 +124,11 @@ def rebuild(
     for text in rebuilt.named:
         out.say(f"warning: {text}")
     if rebuilt.aside is not None:
-        out.say(f"the old database is kept in {rebuilt.aside}")
-    out.say("compare with a checkpoint before the next publish, if there is one")
+        out.say(f"what was there of the old state is kept in {rebuilt.aside}")
+    if good is None:
+        out.say("compare with a checkpoint before the next publish, if there is one")
+    else:
+        out.say("what came after the checkpoint is not in it: `recover` asks about each file")
     aside = None if rebuilt.aside is None else str(rebuilt.aside)
     out.data({"rebuilt": {**dataclasses.asdict(rebuilt), "aside": aside}})
 

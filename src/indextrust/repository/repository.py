@@ -163,7 +163,9 @@ class Repository(Emergency):
             StoreError: it can't be read.
         """
         if not (folder / STATE).is_file():
-            raise RepositoryError(f"{folder} is no repository: it has no {STATE}")
+            served = (folder / "public" / "metadata").is_dir()
+            cure = ". If that was lost, `indextrust rebuild` makes it anew" if served else ""
+            raise RepositoryError(f"{folder} is no repository: it has no {STATE}{cure}")
         database = Database(folder / STATE)  # first: another version may have no queue key
         seal = Seal(read_key(key_place(folder, queue_key)), folder, folder / INCOMING)
         repository = cls(folder, State(database, seal, author(by)), online, clock, online_log)

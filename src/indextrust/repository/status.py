@@ -118,7 +118,9 @@ def _no_expiry(row: RoleRow) -> AlteredStateError:
 
 def _warning(role: RoleStatus, now: datetime) -> str | None:
     if role.name not in (ROOT, TARGETS, BINS):
-        if role.expires is None or role.expires <= now:
+        if role.expires is None:
+            return f"{role.name} is to be signed anew by what was begun: end that, or publish"
+        if role.expires <= now:
             return f"{role.name} has expired: renew it, and look why it was not renewed in time"
         return None
     left = timedelta(0) if role.expires is None else role.expires - now
