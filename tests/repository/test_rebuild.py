@@ -22,6 +22,7 @@ from indextrust.errors import (
 )
 from indextrust.names import BinScheme, Layout
 from indextrust.repository import Repository
+from indextrust.repository.storage import FolderStorage
 from tests.repository.place import Place, everything
 from tests.repository.test_publish import client
 from tests.repository.test_rebin import Index
@@ -153,6 +154,34 @@ def test_numbers_go_on_above_what_an_interrupted_publication_wrote(shop: Place) 
     assert published.snapshot_version == versions["snapshot"] + 8
     assert shop.versions()["bin-0"] == versions["bin-0"] + 8
     assert client(shop).refresh()
+
+
+@pytest.mark.parametrize("log", ["whole", "altered", "none"])
+def test_a_timestamp_that_was_signed_and_never_out_keeps_its_number(
+    shop: Place, monkeypatch: pytest.MonkeyPatch, log: str
+) -> None:
+    """The power fails before the timestamp is replaced: it is in the log of the key alone."""
+
+    def power_failure(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    shop.repository.add(shop.wheel("demo", "3.0"))
+    with monkeypatch.context() as failing:
+        failing.setattr(FolderStorage, "replace_prepared", power_failure)
+        with pytest.raises(KeyboardInterrupt):
+            shop.repository.publish()
+    served = shop.versions()["timestamp"]
+    (shop.repository.folder / "state.sqlite").unlink()
+    uses = shop.repository.folder / "online.log"
+    if log == "altered":
+        uses.write_bytes(uses.read_bytes().replace(b'"bins":', b'"bin":', 1))
+    elif log == "none":
+        uses.unlink()
+    rebuild(shop)
+    shop.publish(shop.wheel("demo", "3.0"))
+    assert shop.versions()["timestamp"] == served + (2 if log == "whole" else 1)
+    if log == "whole":
+        assert shop.repository.check().clean
 
 
 def test_missing_private_copies_are_reported_and_the_public_ones_kept(shop: Place) -> None:

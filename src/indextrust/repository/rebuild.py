@@ -18,9 +18,9 @@ What no signature covers is lost, and the answer says so:
 * whether the bytes of a file are served by the operator himself: so it is taken for every file
   that has no private copy, and those are named.
 
-Numbers go on above the highest that was ever served. The new database and the new head of its log
-are made beside the old ones, which are kept in the quarantine, and put in their places last; who
-is killed in between rebuilds again.
+Numbers go on above the highest that was ever served, or signed by the log of the online key. The
+new database and the new head of its log are made beside the old ones, which are kept in the
+quarantine, and put in their places last; who is killed in between rebuilds again.
 
 What it can't know: whether somebody put an older set back, or signed one with a stolen key.
 Compare with a checkpoint (`Repository.audit_since`) before the next publication.
@@ -51,7 +51,7 @@ from indextrust.names import (
     TIMESTAMP,
     check_filename,
 )
-from indextrust.repository import bulk, retired, schema
+from indextrust.repository import bulk, retired, schema, usage
 from indextrust.repository.checkpoint import Checkpoint
 from indextrust.repository.cut_short import served_set
 from indextrust.repository.disk import storing, sweep
@@ -69,14 +69,17 @@ from indextrust.repository.rebuild_served import store_served
 from indextrust.repository.results import Rebuilt
 from indextrust.repository.schema import Database
 from indextrust.repository.seal import HEAD, Seal, make_key
-from indextrust.repository.served import highest_versions
+from indextrust.repository.served import VERSION_LIMIT, highest_versions
 from indextrust.repository.state import State
 from indextrust.repository.storage import FolderStorage
+from indextrust.repository.usage_place import place_of
 from indextrust.repository.verified import ServedSet
 
 __all__ = ["rebuild"]
 
 _PAGE = 500
+_LAST_USES = 1 << 20
+"""Bytes at the end of the log of the online key that are read: some 2,000 publications."""
 
 
 def rebuild(
@@ -234,11 +237,17 @@ class _Rebuild:
         )
 
     def _number(self, database: Database, state: State) -> None:
-        """Let numbers go on above all that were served."""
-        above = {}
+        """Let numbers go on above all that were served, or signed: a timestamp that was cut short
+        before anybody saw it is in the log of the online key alone."""
+        above, folder = {}, self._old.parent
+        place = folder / usage.FILE
+        with contextlib.suppress(StoreError):
+            place = place_of(folder) or place
+        signed = usage.UsageLog(place).highest(last_bytes=_LAST_USES, limit=VERSION_LIMIT)
         with database.begin() as db:
             db.execute(schema.roles.update().values(allotted=schema.roles.c.version))
             highest = highest_versions(self._storage)
+            highest |= {name: max(n, highest.get(name, 0)) for name, n in signed.items()}
             retired.remember(db, highest)
             for name, version in highest.items():
                 for table in (schema.roles, schema.retired):

@@ -25,6 +25,7 @@ Forensics" (1999), for the chain.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -175,6 +176,24 @@ class UsageLog:
         except StoreError as error:
             if not isinstance(error.__cause__, FileNotFoundError):
                 raise
+
+    def highest(self, *, last_bytes: int, limit: int) -> dict[str, int]:
+        """The highest versions of snapshot and timestamp that were signed, by role name.
+
+        For numbers to go on above them where nothing else is left that knows. Raises nothing: what
+        follows an entry that is not as it was written is left out.
+
+        Args:
+            last_bytes: as for `uses`.
+            limit: versions from here on are left out.
+        """
+        highest: dict[str, int] = {}
+        with contextlib.suppress(AlteredStateError, StoreError):
+            for use in self.uses(last_bytes=last_bytes):
+                for name, version in ((SNAPSHOT, use.snapshot or 0), (TIMESTAMP, use.timestamp)):
+                    if highest.get(name, 0) < version < limit:
+                        highest[name] = version
+        return highest
 
     def check(self, publications: Iterable[Entry]) -> None:
         """Compare the whole log with the publications in the transaction log.
