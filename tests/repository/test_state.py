@@ -18,7 +18,7 @@ from indextrust.repository import Repository
 from indextrust.repository.changes import Add, Change, Remove, Yank
 from indextrust.repository.inspect import read_distribution
 from indextrust.repository.origin import Origin
-from indextrust.repository.schema import VERSION, Database
+from indextrust.repository.schema import VERSION, Database, open_engine
 from tests.repository.place import Place, everything
 
 DEMO = NormalizedName("demo")
@@ -61,6 +61,49 @@ def test_the_state_is_for_its_owner_alone(place: Place) -> None:
     mode = (place.repository.folder / "state.sqlite").stat().st_mode
     assert stat.S_IMODE(mode) == 0o600
     assert stat.S_IMODE((place.repository.folder / "objects").stat().st_mode) == 0o700
+
+
+def test_the_journal_stays_beside_the_state_empty_and_for_its_owner_alone(place: Place) -> None:
+    """An empty one does nothing to another database that is put in the place of this one."""
+    state = place.repository.folder / "state.sqlite"
+    journal = state.with_name("state.sqlite-journal")
+    before = state.read_bytes()
+    place.publish(place.wheel("demo", "1.0"))
+    kept = journal.stat()
+    place.repository.add(place.wheel("demo", "2.0"))
+    assert journal.stat().st_ino == kept.st_ino
+    assert stat.S_IMODE(kept.st_mode) == 0o600
+    assert not any(journal.read_bytes()[:28])  # SQLite's file format, 3: the head
+    state.write_bytes(before)
+    assert place.state().projects() == []
+    assert state.read_bytes() == before
+
+
+def test_what_a_large_transaction_left_of_its_journal_is_cut_off(tmp_path: Path) -> None:
+    path, journal = tmp_path / "state.sqlite", tmp_path / "state.sqlite-journal"
+    engine = open_engine(path)
+    with engine.begin() as db:
+        db.exec_driver_sql("CREATE TABLE pages AS SELECT zeroblob(2000000) AS bytes")
+    with engine.begin() as db:
+        db.exec_driver_sql("UPDATE pages SET bytes = randomblob(2000000)")
+        assert journal.stat().st_size > 1 << 20
+    assert journal.stat().st_size == 1 << 20
+    assert not any(journal.read_bytes()[:28])
+
+
+def test_a_write_ahead_log_that_somebody_holds_open_stops_nothing_and_ends_with_him(
+    place: Place,
+) -> None:
+    path = place.repository.folder / "state.sqlite"
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+        assert other.execute("PRAGMA journal_mode=WAL").fetchone() == ("wal",)
+        assert other.execute("SELECT count(*) FROM projects").fetchone() == (0,)
+        place.publish(place.wheel("demo", "1.0"))
+        assert other.execute("SELECT count(*) FROM projects").fetchone() == (1,)
+    place.publish(place.wheel("demo", "2.0"))
+    assert not path.with_name("state.sqlite-wal").exists()
+    assert path.read_bytes()[18:20] == b"\1\1"  # SQLite's file format, 1.3: a rollback journal
+    assert place.repository.check().clean
 
 
 def test_what_is_read_stays_until_something_is_written_and_that_is_there_at_once(

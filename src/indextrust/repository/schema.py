@@ -152,6 +152,8 @@ def open_engine(path: Path) -> sa.Engine:
     `NullPool`: no connection, and so no open file, outlives a transaction. The rollback journal
     stays where it is, its head overwritten: to make and delete it for each transaction would have
     the disk's folders written, and waited for, twice (a third of the time instead of all of it).
+    Who is to read the database has to be allowed to read the journal too: SQLite takes one that it
+    can't open for one that a crash left, and wants to write.
     """
     url = sa.URL.create("sqlite", database=str(path.absolute()))  # its text would be unquoted
     waiting = {"timeout": lock.TIMEOUT}  # a reader meets a long commit as an operation does
@@ -163,7 +165,9 @@ def open_engine(path: Path) -> sa.Engine:
         connection.execute("PRAGMA synchronous=EXTRA")
         connection.execute(f"PRAGMA cache_size=-{_CACHE_KIB}")
         connection.execute(f"PRAGMA journal_size_limit={_JOURNAL}")
-        with contextlib.suppress(sqlite3.Error):  # it is no database, which the next one tells
+        # refused where somebody chose a write-ahead log and has it open, which promises the same;
+        # what else is wrong the next statement tells
+        with contextlib.suppress(sqlite3.Error):
             connection.execute("PRAGMA journal_mode=PERSIST")
 
     @sa.event.listens_for(engine, "begin")
