@@ -169,7 +169,10 @@ class Tracee:
         if call is not None and self._killed is None and self._concerns(call):
             choice = self._observer(call)
         if choice.kind == "kill":
+            assert call is not None
             self._kill()
+            if call.process != self.pid:  # one that the program started: it outlives it a moment
+                kernel.go(pid)
             return False
         if choice.kind == "kill caller":
             assert call is not None
