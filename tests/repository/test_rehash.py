@@ -130,6 +130,17 @@ def test_two_steps_before_one_publication_take_nothing_twice(place: Place) -> No
     assert both(place) == everywhere(place)
 
 
+def test_a_file_may_be_yanked_in_the_publication_that_lists_its_sha512(place: Place) -> None:
+    place.repository.yank("demo", FILES["demo"][0], "broken")
+    place.repository.rehash()
+    place.repository.yank("other", FILES["other"][0])
+    published = place.repository.publish()
+    assert (published.changed, published.rehashed) == (2, 3)
+    assert both(place) == everywhere(place)
+    assert place.document("demo")["files"][0]["yanked"] == "broken"
+    assert place.repository.check().clean
+
+
 def test_what_is_new_has_both_from_the_first_step_on(place: Place) -> None:
     place.repository.rehash(1)
     place.reopen().add(place.wheel("new", "1.0"))

@@ -40,7 +40,8 @@ def check_readable(plan: ProjectPlan, before: Mapping[str, DistributionFile]) ->
     names |= {file.filename for file in plan.added}
     document = plan.document
     if before and len(document) <= _SMALL and len({n.casefold() for n in names}) == len(names):
-        document = document_bytes(plan.project, [*plan.added, *plan.changed, *plan.rehashed])
+        new = {file.filename: file for file in (*plan.added, *plan.changed, *plan.rehashed)}
+        document = document_bytes(plan.project, new.values())
     try:
         parse_document(plan.project, document)
     except RefusedError as error:
