@@ -8,12 +8,14 @@ from pathlib import Path
 import pytest
 
 from indextrust.distribution import DistributionFile
-from indextrust.errors import DistributionError, RepositoryError, SigningError
+from indextrust.errors import DistributionError, RepositoryError, SigningError, StoreError
 from indextrust.names import NormalizedName
 from indextrust.repository import Repository
 from indextrust.repository.changes import Add
+from indextrust.repository.restore import Repair
+from indextrust.repository.state import State
 from tests.repository.place import NOW, Place, everything
-from tests.repository.test_publish import FailingSigner, client
+from tests.repository.test_publish import FailingSigner, client, reaches_only
 from tests.support.wheels import make_wheel
 
 
@@ -31,6 +33,32 @@ def test_what_a_wrong_clock_signed_is_warned_of_and_signed_anew(place: Place) ->
     assert place.repository.status().warnings == ()
     assert place.signed("timestamp.json")["expires"] == "2026-02-01T12:00:00Z"
     client(place).refresh()
+
+
+def test_a_repair_takes_no_timestamp_away_that_is_out_and_not_recorded(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A publication fails after its timestamp is out; then a repair is interrupted. Clients go on
+    with what they have seen: also a project that is new in it."""
+    place.publish(place.wheel("demo", "1.0"))
+    place.repository.add(place.wheel("new", "1.0"))
+
+    def fails(*_: object) -> None:
+        raise StoreError("the disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(State, "finish", fails)
+        with pytest.raises(StoreError):
+            place.repository.publish()
+    seen = place.versions()
+    with monkeypatch.context() as patch:
+        patch.setattr(Repair, "_project", fails)
+        with pytest.raises(StoreError):
+            place.reopen().restore()
+    assert place.versions()["timestamp"] == seen["timestamp"] + 1
+    reaches_only(place, "new", ["new-1.0-py3-none-any.whl"])
+    assert place.reopen().restore().lost == 0
+    assert place.repository.check().clean
 
 
 def test_a_document_that_clients_refuse_is_never_published(place: Place) -> None:

@@ -8,6 +8,7 @@ made the truth again (`Opened._start_over`).
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import secrets
 from collections.abc import Callable, Iterator
@@ -18,7 +19,7 @@ from pathlib import Path
 
 from securesystemslib.signer import Signer
 
-from indextrust.errors import RepositoryError, StoreError
+from indextrust.errors import FrozenError, RepositoryError, SigningError, StoreError
 from indextrust.names import SNAPSHOT, TIMESTAMP
 from indextrust.repository import usage
 from indextrust.repository.disk import sweep
@@ -40,7 +41,7 @@ from indextrust.repository.rebin import Rebinner, old_scheme
 from indextrust.repository.restore import Repair
 from indextrust.repository.results import Published
 from indextrust.repository.roles import SignedRoles
-from indextrust.repository.served import highest_versions, targets_served
+from indextrust.repository.served import highest_versions, stated_versions, targets_served
 from indextrust.repository.state import State
 from indextrust.repository.state_questions import OfflineDigests
 from indextrust.repository.status import clock_warnings
@@ -56,6 +57,9 @@ Clock = Callable[[], datetime]
 
 STATE, LOCK, INCOMING, OBJECTS = "state.sqlite", "lock", "incoming", "objects"
 """Names in the folder of a repository."""
+
+_REFUSED = frozenset({errno.EDQUOT, errno.EIO, errno.ENOSPC, errno.EROFS})
+"""Errors of a disk that takes nothing, whatever lies on it."""
 
 
 def utc_now() -> datetime:
@@ -196,6 +200,24 @@ class Opened:
         check_successor(current, offline)
         self._objects.keep_offline(offline)
         return offline
+
+    def _complete(self) -> None:
+        """Complete a publication that is out, and was killed before it was recorded.
+
+        A repair would set its timestamp aside, and clients find none until the repair is done.
+        What stands in the way is what a repair is for, but for a disk that refuses.
+        """
+        served = stated_versions(self._storage).get(TIMESTAMP)
+        try:
+            ledger = self._state.queue.ledger()
+            if served in ledger.timestamps and ledger.rebinning is None:
+                self._publish(self._begun(), timedelta(0))
+        except (FrozenError, SigningError):
+            raise
+        except (RepositoryError, StoreError) as error:
+            if isinstance(error.__cause__, OSError) and error.__cause__.errno in _REFUSED:
+                raise
+            self._storage.abandon()
 
     def _start_over(self, offline: Offline | None, online: Signer, above: int = 0) -> Published:
         """Number above everything served, repair the public folder, sign everything."""

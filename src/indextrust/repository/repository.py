@@ -324,6 +324,7 @@ class Repository(Emergency):
         if not 0 <= above <= VERSION_LIMIT:
             raise InputError(f"expected a version up to {VERSION_LIMIT}, got {above}")
         with self._unfrozen():
+            self._complete()
             return self._start_over(None, self._signer(), above)
 
     def refill(

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from securesystemslib.signer import CryptoSigner
-from tuf.api.exceptions import DownloadError, RepositoryError
+from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import Metadata, Timestamp
 
 from indextrust.ceremony import BinScheme, rotate
@@ -228,7 +228,7 @@ class Sight:
     Args:
         index: the complete snapshot that is served; None if nothing is published.
         names: SHA-256 of every file whose name stands for one content for good.
-        refused: whether it was a moment in which clients refuse what they find, or find nothing.
+        refused: whether it was the moment between a new root and its timestamp.
     """
 
     index: Index | None
@@ -236,22 +236,16 @@ class Sight:
     refused: bool = False
 
 
-def look(scene: Scene, *, returning: bool = True, repairing: bool = False) -> Sight:
+def look(scene: Scene, *, returning: bool = True) -> Sight:
     """A fresh client and a returning one read; what is served is the index before, or after.
 
     Args:
         scene: where.
         returning: whether a client that was there before reads as well.
-        repairing: whether a repair was killed: it sets a timestamp aside that was out and not
-            recorded yet, and clients find none until a repair is done.
     """
     names = numbered(scene.public)
     if scene.before is None and not (scene.public / "metadata" / "timestamp.json").exists():
         return Sight(None, names)
-    if repairing and not (scene.public / "metadata" / "timestamp.json").exists():
-        with pytest.raises(DownloadError):
-            scene.fresh("fresh").read(scene.public, scene.paths)
-        return Sight(None, names, refused=True)
     if _between_root_and_timestamp(scene):
         with pytest.raises(RepositoryError, match="was signed by 0/"):
             scene.fresh("fresh").read(scene.public, scene.paths)
@@ -290,7 +284,7 @@ def check_recovery(scene: Scene, workshop: Workshop, seen: Sight, *, again_at: i
     mend = scene.again(scene.mend)
     if again_at:
         workshop.kill(mend, again_at)
-        kept(seen, look(scene, repairing=mend.what == "restore"))
+        kept(seen, look(scene))
     ended = workshop.run(mend)
     assert ended.how == "returned", ended.trace
     after = look(scene)
