@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from datetime import timedelta
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from indextrust.repository import Repository
 from indextrust.repository.changes import Add
 from indextrust.repository.restore import Repair
 from indextrust.repository.state import State
+from indextrust.repository.storage import FolderStorage
 from tests.repository.place import NOW, Place, everything
 from tests.repository.test_publish import FailingSigner, client, reaches_only
 from tests.support.wheels import make_wheel
@@ -35,30 +37,68 @@ def test_what_a_wrong_clock_signed_is_warned_of_and_signed_anew(place: Place) ->
     client(place).refresh()
 
 
-def test_a_repair_takes_no_timestamp_away_that_is_out_and_not_recorded(
-    place: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A publication fails after its timestamp is out; then a repair is interrupted. Clients go on
-    with what they have seen: also a project that is new in it."""
+def refuses(*_: object) -> None:
+    raise StoreError("the disk refuses")
+
+
+@pytest.fixture
+def unrecorded(place: Place, monkeypatch: pytest.MonkeyPatch) -> Place:
+    """A publication failed after its timestamp was out, with a project that is new in it."""
     place.publish(place.wheel("demo", "1.0"))
     place.repository.add(place.wheel("new", "1.0"))
-
-    def fails(*_: object) -> None:
-        raise StoreError("the disk is full")
-
     with monkeypatch.context() as patch:
-        patch.setattr(State, "finish", fails)
+        patch.setattr(State, "finish", refuses)
         with pytest.raises(StoreError):
             place.repository.publish()
-    seen = place.versions()
+    return place
+
+
+def test_a_repair_takes_no_timestamp_away_that_is_out_and_not_recorded(
+    unrecorded: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The repair is interrupted. Clients go on with what they have seen."""
+    seen = unrecorded.versions()
     with monkeypatch.context() as patch:
-        patch.setattr(Repair, "_project", fails)
+        patch.setattr(Repair, "_project", refuses)
         with pytest.raises(StoreError):
-            place.reopen().restore()
-    assert place.versions()["timestamp"] == seen["timestamp"] + 1
-    reaches_only(place, "new", ["new-1.0-py3-none-any.whl"])
-    assert place.reopen().restore().lost == 0
-    assert place.repository.check().clean
+            unrecorded.reopen().restore()
+    assert unrecorded.versions()["timestamp"] == seen["timestamp"] + 1
+    reaches_only(unrecorded, "new", ["new-1.0-py3-none-any.whl"])
+    assert unrecorded.reopen().restore().lost == 0
+    assert unrecorded.repository.check().clean
+
+
+def test_a_repair_does_not_begin_where_nothing_can_be_signed_or_written(
+    unrecorded: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would take the timestamp away, and could not put another there."""
+    timestamp, online = unrecorded.public / "metadata" / "timestamp.json", unrecorded.online
+    served = timestamp.read_bytes()
+
+    def full(*_: object) -> None:
+        raise StoreError("can't write") from OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FolderStorage, "sync", full)
+        with pytest.raises(StoreError, match="can't write"):
+            unrecorded.reopen().restore()
+    assert timestamp.read_bytes() == served
+    unrecorded.online = FailingSigner(online, 0)
+    with pytest.raises(SigningError, match="the device is gone"):
+        unrecorded.reopen().restore()
+    assert timestamp.read_bytes() == served
+    unrecorded.online = online
+    assert unrecorded.reopen().restore().lost == 0
+    reaches_only(unrecorded, "new", ["new-1.0-py3-none-any.whl"])
+
+
+def test_what_a_repair_is_for_does_not_stop_it_before_it_begins(unrecorded: Place) -> None:
+    """The publication that was cut short can't be completed: its bins are damaged."""
+    for path in (unrecorded.public / "metadata").glob("*.bin-*.json"):
+        path.write_bytes(path.read_bytes() + b"\n")
+    assert unrecorded.reopen().restore().lost == 0
+    reaches_only(unrecorded, "new", ["new-1.0-py3-none-any.whl"])
+    assert unrecorded.repository.check().clean
 
 
 def test_a_document_that_clients_refuse_is_never_published(place: Place) -> None:

@@ -308,7 +308,8 @@ class Repository(Emergency):
         Whatever differs is written again from the private copies, what does not belong is moved
         to ``quarantine/``, and all online roles get versions above the highest ones found there,
         whoever signed them. Reads the whole index once. If the online key was stolen, hold a
-        ceremony and use `install`.
+        ceremony and use `install`. A publication that is out, and was killed before it was
+        recorded, is completed first where that is possible.
 
         Args:
             above: version numbers go on above this one, too. For a server that was put back from a
@@ -320,6 +321,7 @@ class Repository(Emergency):
             InputError: a number beyond what versions can be.
             RepositoryError: no online signer.
             SigningError: the signer failed; call it again.
+            StoreError: a private copy is missing or damaged, or the disk refused.
         """
         if not 0 <= above <= VERSION_LIMIT:
             raise InputError(f"expected a version up to {VERSION_LIMIT}, got {above}")
